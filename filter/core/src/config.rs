@@ -1,0 +1,80 @@
+//! The configuration, valid by construction.
+//!
+//! One JSON document configures every host. What is wrong with it is told all
+//! at once, each fault with its place in the document.
+
+mod raw;
+
+use crate::batch::BatchConfig;
+use crate::exporter::OtlpGrpc;
+use crate::propagation::Propagator;
+use std::fmt;
+
+/// A valid configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Empty: detected.
+    pub service_name: String,
+    /// Where spans go.
+    pub exporter: OtlpGrpc,
+    /// How they wait.
+    pub batch: BatchConfig,
+    /// How contexts are read and written.
+    pub propagator: Propagator,
+}
+
+impl Config {
+    /// Reads a JSON document.
+    pub fn parse(document: &[u8]) -> Result<Self, Faults> {
+        let value: serde_json::Value = serde_json::from_slice(document).map_err(|error| {
+            // serde_json's text ends with the place, which stands in front here.
+            let text = error.to_string();
+            let message = text.split(" at line ").next().unwrap_or_default();
+            Faults::one(
+                format!("line {} column {}", error.line(), error.column()),
+                format!("not JSON: {message}"),
+            )
+        })?;
+        let raw: raw::Config = deserr::deserialize(value)?;
+        raw.try_into()
+    }
+}
+
+/// Everything that is wrong with a document.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Faults(Vec<Fault>);
+
+/// One thing that is wrong with a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Where, as `exporter.otlp_grpc.timeout` or `propagation.extract[1]`.
+    pub place: String,
+    /// The value, and what was expected.
+    pub message: String,
+}
+
+impl Faults {
+    fn one(place: impl Into<String>, message: impl Into<String>) -> Self {
+        Self(vec![Fault {
+            place: place.into(),
+            message: message.into(),
+        }])
+    }
+
+    /// Each fault.
+    pub fn iter(&self) -> impl Iterator<Item = &Fault> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, fault) in self.0.iter().enumerate() {
+            let separator = if i == 0 { "" } else { "; " };
+            write!(f, "{separator}{}: {}", fault.place, fault.message)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Faults {}

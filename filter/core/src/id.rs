@@ -1,0 +1,148 @@
+//! Trace and span ids: fixed arrays that are never zero, and where new ones
+//! come from.
+
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
+
+/// The id of a trace: 16 bytes, not all zero
+/// (W3C Trace Context, `trace-id`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TraceId([u8; 16]);
+
+/// The id of a span: 8 bytes, not all zero (W3C Trace Context, `parent-id`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SpanId([u8; 8]);
+
+macro_rules! id {
+    ($name:ident, $bytes:literal, $hex:literal) => {
+        impl $name {
+            /// The id with these bytes; `None` if all of them are zero.
+            pub fn from_bytes(bytes: [u8; $bytes]) -> Option<Self> {
+                (bytes != [0; $bytes]).then_some(Self(bytes))
+            }
+
+            /// Reads exactly twice as many lower-case hexadecimal digits as
+            /// the id has bytes; upper case is as invalid as any other byte.
+            pub fn from_hex(hex: &[u8]) -> Option<Self> {
+                Self::from_bytes(decode_hex::<$bytes>(hex)?)
+            }
+
+            /// The bytes, most significant first, as OTLP carries them.
+            pub fn as_bytes(&self) -> &[u8; $bytes] {
+                &self.0
+            }
+
+            /// Lower-case hexadecimal, as headers carry it.
+            pub fn to_hex(self) -> [u8; $hex] {
+                let mut hex = [0; $hex];
+                encode_hex(&self.0, &mut hex);
+                hex
+            }
+        }
+    };
+}
+
+id!(TraceId, 16, 32);
+id!(SpanId, 8, 16);
+
+fn digit(c: u8) -> Option<u8> {
+    match c {
+        b'0'..=b'9' => Some(c - b'0'),
+        b'a'..=b'f' => Some(c - b'a' + 10),
+        _ => None,
+    }
+}
+
+/// Decodes exactly `2 * N` lower-case hexadecimal digits.
+pub(crate) fn decode_hex<const N: usize>(hex: &[u8]) -> Option<[u8; N]> {
+    if hex.len() != 2 * N {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(hex.chunks_exact(2)) {
+        let &[high, low] = pair else { return None };
+        *byte = digit(high)? << 4 | digit(low)?;
+    }
+    Some(bytes)
+}
+
+/// Writes two lower-case digits a byte; digits beyond the end of `hex` are
+/// not written.
+pub(crate) fn encode_hex(bytes: &[u8], hex: &mut [u8]) {
+    const DIGITS: [u8; 16] = *b"0123456789abcdef";
+    let nibble = |n: u8| DIGITS.get(usize::from(n)).copied().unwrap_or(b'0');
+    for (pair, byte) in hex.chunks_exact_mut(2).zip(bytes) {
+        if let [high, low] = pair {
+            *high = nibble(byte >> 4);
+            *low = nibble(byte & 0xf);
+        }
+    }
+}
+
+/// Makes new ids from a fast generator that is seeded once by the host.
+///
+/// All bits are uniform, so a trace id made here may carry the W3C random
+/// flag. Ids need to be unique, not secret; a cryptographic generator would
+/// cost every request for nothing.
+#[derive(Debug)]
+pub struct IdGenerator(Xoshiro256PlusPlus);
+
+impl IdGenerator {
+    /// A generator with 32 bytes of the host's entropy as its seed.
+    pub fn new(seed: [u8; 32]) -> Self {
+        Self(Xoshiro256PlusPlus::from_seed(seed))
+    }
+
+    /// A new trace id.
+    pub fn trace_id(&mut self) -> TraceId {
+        loop {
+            let id = u128::from(self.0.next_u64()) << 64 | u128::from(self.0.next_u64());
+            if let Some(id) = TraceId::from_bytes(id.to_be_bytes()) {
+                return id;
+            }
+        }
+    }
+
+    /// A new span id.
+    pub fn span_id(&mut self) -> SpanId {
+        loop {
+            if let Some(id) = SpanId::from_bytes(self.0.next_u64().to_be_bytes()) {
+                return id;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn hex_is_exact_in_length_and_case() {
+        let id = SpanId::from_hex(b"00f067aa0ba902b7").unwrap();
+        assert_eq!(&id.to_hex(), b"00f067aa0ba902b7");
+        for bad in [
+            &b"00f067aa0ba902b"[..],
+            b"00f067aa0ba902b70",
+            b"00F067AA0BA902B7",
+            b"00f067aa0ba902bg",
+            b"0000000000000000",
+            b"",
+        ] {
+            assert_eq!(SpanId::from_hex(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn new_ids_differ_between_calls_and_seeds() {
+        let mut seen = HashSet::new();
+        for seed in 0..10 {
+            let mut ids = IdGenerator::new([seed; 32]);
+            for _ in 0..1000 {
+                assert!(seen.insert(ids.trace_id()));
+                ids.span_id();
+            }
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Everything that tracing *is*, without a host: no clock, no randomness, no
+//! call into a proxy, no thread.
+//!
+//! An adapter hands in what it sees and carries out what comes back:
+//!
+//! ```text
+//! request headers ─▶ Propagator::extract ─▶ sampler ─▶ Propagator::inject ─▶ request headers
+//!                                             │
+//!                                        StreamTracer
+//!                                             │ end of the stream
+//!                                           Span ─▶ BatchSpanProcessor ─▶ Callout ─▶ adapter
+//!                                                                            │
+//!                                           Stats ◀──────────── CalloutOutcome
+//! ```
+//!
+//! [`tracer::Tracer`] is the façade over all of it, one for each worker and
+//! configuration. A span's attributes are encoded to OTLP as they are set, the
+//! span when its stream ends, straight into its batch; a flush only copies.
+
+pub mod batch;
+pub mod config;
+pub mod exporter;
+pub mod id;
+pub mod otlp;
+pub mod propagation;
+pub mod resource;
+pub mod sampler;
+pub mod semconv;
+pub mod span;
+pub mod span_context;
+pub mod stats;
+pub mod stream;
+pub mod trace_state;
+pub mod tracer;
+mod url;

@@ -1,0 +1,213 @@
+//! OTLP messages to bytes, written field by field without a message in
+//! between, and the collector's answer back
+//! (opentelemetry-proto, `trace/v1/trace.proto`).
+
+use crate::span::Span;
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
+
+/// The value of an attribute.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value<'a> {
+    /// UTF-8 by its type, as OTLP demands.
+    Str(&'a str),
+    /// A signed integer.
+    Int(i64),
+    /// True or false.
+    Bool(bool),
+}
+
+impl Value<'_> {
+    /// The length of the `AnyValue`.
+    fn len(self) -> usize {
+        match self {
+            Value::Str(s) => len_delimited_len(1, s.len()),
+            Value::Bool(_) => key_len(2) + 1,
+            Value::Int(i) => key_len(3) + encoded_len_varint(i.cast_unsigned()),
+        }
+    }
+
+    fn encode(self, out: &mut Vec<u8>) {
+        match self {
+            Value::Str(s) => put_bytes(1, s.as_bytes(), out),
+            Value::Bool(b) => put_varint(2, u64::from(b), out),
+            Value::Int(i) => put_varint(3, i.cast_unsigned(), out),
+        }
+    }
+}
+
+/// Appends one `KeyValue` as field `field` of the message around it.
+pub(crate) fn put_key_value(field: u32, key: &str, value: Value<'_>, out: &mut Vec<u8>) {
+    let len = len_delimited_len(1, key.len()) + len_delimited_len(2, value.len());
+    put_len(field, len, out);
+    put_bytes(1, key.as_bytes(), out);
+    put_len(2, value.len(), out);
+    value.encode(out);
+}
+
+/// The field of `Span` that holds its attributes.
+pub(crate) const SPAN_ATTRIBUTES: u32 = 9;
+/// The field of `Resource` that holds its attributes.
+pub(crate) const RESOURCE_ATTRIBUTES: u32 = 1;
+/// The field of `ScopeSpans` that holds its spans.
+const SCOPE_SPANS_SPANS: u32 = 2;
+
+/// `SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK`: the next bit means something.
+const HAS_IS_REMOTE: u32 = 0x100;
+/// `SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK`: the parent came from another process.
+const IS_REMOTE: u32 = 0x200;
+
+const STATUS_CODE: u32 = 3;
+const STATUS_CODE_ERROR: u64 = 2;
+
+fn span_flags(span: &Span) -> u32 {
+    let remote = if span.parent.is_some() { IS_REMOTE } else { 0 };
+    u32::from(span.context.flags.bits()) | HAS_IS_REMOTE | remote
+}
+
+fn status_len() -> usize {
+    key_len(STATUS_CODE) + 1
+}
+
+fn span_len(span: &Span) -> usize {
+    let optional = |field, len| match len {
+        0 => 0,
+        len => len_delimited_len(field, len),
+    };
+    len_delimited_len(1, 16)
+        + len_delimited_len(2, 8)
+        + optional(3, span.trace_state.len())
+        + span.parent.map_or(0, |_| len_delimited_len(4, 8))
+        + optional(5, span.name.len())
+        + key_len(6)
+        + 1
+        + 2 * (key_len(7) + 8)
+        + span.attributes.len()
+        + match span.dropped_attributes {
+            0 => 0,
+            n => key_len(10) + encoded_len_varint(u64::from(n)),
+        }
+        + if span.is_error {
+            len_delimited_len(15, status_len())
+        } else {
+            0
+        }
+        + key_len(16)
+        + 4
+}
+
+/// The length of what [`put_span`] appends.
+pub(crate) fn scope_span_len(span: &Span) -> usize {
+    len_delimited_len(SCOPE_SPANS_SPANS, span_len(span))
+}
+
+/// Appends a span that ended at `end_unix_nanos` as one of a `ScopeSpans`.
+pub(crate) fn put_span(span: &Span, end_unix_nanos: u64, out: &mut Vec<u8>) {
+    put_len(SCOPE_SPANS_SPANS, span_len(span), out);
+    put_bytes(1, span.context.trace_id.as_bytes(), out);
+    put_bytes(2, span.context.span_id.as_bytes(), out);
+    if !span.trace_state.is_empty() {
+        put_bytes(3, span.trace_state.as_bytes(), out);
+    }
+    if let Some(parent) = span.parent {
+        put_bytes(4, parent.as_bytes(), out);
+    }
+    if !span.name.is_empty() {
+        put_bytes(5, span.name.as_bytes(), out);
+    }
+    put_varint(6, span.kind as u64, out);
+    put_fixed64(7, span.start_unix_nanos, out);
+    put_fixed64(8, end_unix_nanos, out);
+    out.extend_from_slice(&span.attributes);
+    if span.dropped_attributes > 0 {
+        put_varint(10, u64::from(span.dropped_attributes), out);
+    }
+    if span.is_error {
+        put_len(15, status_len(), out);
+        put_varint(STATUS_CODE, STATUS_CODE_ERROR, out);
+    }
+    encode_key(16, WireType::ThirtyTwoBit, out);
+    out.extend_from_slice(&span_flags(span).to_le_bytes());
+}
+
+/// What is the same in every request of one exporter: the resource and the
+/// scope.
+#[derive(Debug)]
+pub(crate) struct Envelope {
+    /// `ResourceSpans.resource`, whole.
+    resource: Vec<u8>,
+    /// `ScopeSpans.scope`, whole.
+    scope: Vec<u8>,
+}
+
+impl Envelope {
+    /// `resource` is the encoded `Resource` message.
+    pub(crate) fn new(resource: &[u8], scope_name: &str, scope_version: &str) -> Self {
+        let mut wrapped = Vec::new();
+        put_bytes(1, resource, &mut wrapped);
+        let mut names = Vec::new();
+        put_bytes(1, scope_name.as_bytes(), &mut names);
+        put_bytes(2, scope_version.as_bytes(), &mut names);
+        let mut scope = Vec::new();
+        put_bytes(1, &names, &mut scope);
+        Self {
+            resource: wrapped,
+            scope,
+        }
+    }
+
+    /// An `ExportTraceServiceRequest` around spans that [`put_span`] wrote.
+    pub(crate) fn wrap(&self, spans: &[u8]) -> Vec<u8> {
+        let scope_spans = self.scope.len() + spans.len();
+        let resource_spans = self.resource.len() + len_delimited_len(2, scope_spans);
+        let mut out = Vec::with_capacity(len_delimited_len(1, resource_spans));
+        put_len(1, resource_spans, &mut out);
+        out.extend_from_slice(&self.resource);
+        put_len(2, scope_spans, &mut out);
+        out.extend_from_slice(&self.scope);
+        out.extend_from_slice(spans);
+        out
+    }
+}
+
+/// `ExportTraceServiceResponse`, as far as it matters.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ExportResponse {
+    /// Set if the collector did not take everything.
+    #[prost(message, optional, tag = "1")]
+    pub partial_success: Option<PartialSuccess>,
+}
+
+/// `ExportTracePartialSuccess`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct PartialSuccess {
+    /// Zero with a message is a warning.
+    #[prost(int64, tag = "1")]
+    pub rejected_spans: i64,
+    /// In the collector's words.
+    #[prost(string, tag = "2")]
+    pub error_message: String,
+}
+
+fn len_delimited_len(field: u32, len: usize) -> usize {
+    key_len(field) + encoded_len_varint(len as u64) + len
+}
+
+fn put_len(field: u32, len: usize, out: &mut Vec<u8>) {
+    encode_key(field, WireType::LengthDelimited, out);
+    encode_varint(len as u64, out);
+}
+
+pub(crate) fn put_bytes(field: u32, bytes: &[u8], out: &mut Vec<u8>) {
+    put_len(field, bytes.len(), out);
+    out.extend_from_slice(bytes);
+}
+
+fn put_varint(field: u32, value: u64, out: &mut Vec<u8>) {
+    encode_key(field, WireType::Varint, out);
+    encode_varint(value, out);
+}
+
+fn put_fixed64(field: u32, value: u64, out: &mut Vec<u8>) {
+    encode_key(field, WireType::SixtyFourBit, out);
+    out.extend_from_slice(&value.to_le_bytes());
+}

@@ -1,0 +1,309 @@
+//! Contexts in headers: which format is believed, and what is written so that
+//! no two formats on one request ever disagree.
+
+pub mod b3;
+pub mod w3c;
+
+use crate::id::SpanId;
+use crate::span_context::{SpanContext, TraceFlags};
+use crate::trace_state::TraceState;
+
+/// Read access to a carrier (OpenTelemetry specification, Propagators API:
+/// Getter): the headers of a request, every line of a repeated one, in order.
+///
+/// Names are lower case, as HTTP/2 has them and Envoy delivers them.
+pub trait Extractor {
+    /// All header lines. Bytes come from peers and need not be UTF-8.
+    fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])>;
+
+    /// The first line with this name.
+    fn header(&self, name: &[u8]) -> Option<&[u8]> {
+        self.headers().find_map(|(n, v)| (n == name).then_some(v))
+    }
+}
+
+/// Write access to a carrier (OpenTelemetry specification, Propagators API:
+/// Setter).
+pub trait Injector {
+    /// Sets a header to this one value, in place of every line it has.
+    fn set(&mut self, name: &'static str, value: &str);
+    /// Removes every line of a header.
+    fn remove(&mut self, name: &'static str);
+}
+
+/// A context format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// W3C `traceparent` and `tracestate`.
+    TraceContext,
+    /// The single header `b3`.
+    B3,
+    /// The headers `x-b3-*`.
+    B3Multi,
+}
+
+impl Format {
+    /// Every format, in the order in which they are tried by default.
+    pub const ALL: [Format; 3] = [Format::TraceContext, Format::B3, Format::B3Multi];
+
+    /// The name in OpenTelemetry's `OTEL_PROPAGATORS` and in the
+    /// configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::TraceContext => "tracecontext",
+            Format::B3 => "b3",
+            Format::B3Multi => "b3multi",
+        }
+    }
+}
+
+/// What the caller says about sampling, in the words of B3, whose states are
+/// a superset of W3C's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SamplingState {
+    /// The caller leaves the decision to us.
+    Deferred,
+    /// The caller recorded the trace.
+    Accept,
+    /// The caller did not.
+    Deny,
+    /// As accept, and against every sampler.
+    Debug,
+}
+
+/// Why a context was not believed. The trace starts anew and a stat counts
+/// it; the request goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// A header that must be there once came more than once.
+    Repeated,
+    /// A length that the format does not have.
+    Length,
+    /// `-` is not where the format has it.
+    Delimiter,
+    /// The version of a `traceparent` is not two digits or is `ff`.
+    Version,
+    /// A trace id that is zero or not lower-case hexadecimal.
+    TraceId,
+    /// A span id that is zero or not lower-case hexadecimal.
+    SpanId,
+    /// The parent's span id is not lower-case hexadecimal.
+    ParentSpanId,
+    /// Flags or a sampling state that the format does not have.
+    Sampling,
+    /// One id without the other.
+    Incomplete,
+}
+
+/// What one format says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Parsed {
+    /// No header of this format.
+    Absent,
+    /// Headers that say nothing valid.
+    Malformed(Malformed),
+    /// A decision for a trace that has no id yet (B3: `b3: 0`).
+    Decision(SamplingState),
+    /// A context to continue. `sampling` says more than its flags can.
+    Context(SpanContext, SamplingState),
+}
+
+/// What a request says about its trace.
+#[derive(Debug)]
+pub struct Extraction<'a> {
+    /// The caller's span; `None` if a trace starts here.
+    pub parent: Option<SpanContext>,
+    /// The caller's word on sampling, which can come without a parent.
+    pub sampling: SamplingState,
+    /// The trace state that belongs to `parent`.
+    pub trace_state: TraceState<'a>,
+    /// The first context that came and was not believed.
+    pub malformed: Option<Malformed>,
+    carried: Carried,
+}
+
+/// The headers of each format that came with the request, valid or not.
+#[derive(Clone, Copy, Debug, Default)]
+struct Carried {
+    traceparent: bool,
+    tracestate: bool,
+    b3: bool,
+    b3_multi: b3::MultiCarried,
+}
+
+/// The context headers of a request, found in one pass.
+#[derive(Default)]
+struct ContextHeaders<'a> {
+    traceparent: Field<'a>,
+    tracestate: Field<'a>,
+    b3: Field<'a>,
+    b3_multi: b3::MultiHeaders<'a>,
+}
+
+/// A header that a format knows.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Field<'a> {
+    value: Option<&'a [u8]>,
+    repeated: bool,
+}
+
+impl<'a> Field<'a> {
+    fn add(&mut self, value: &'a [u8]) {
+        self.repeated = self.value.is_some();
+        self.value.get_or_insert(value);
+    }
+
+    fn is_present(&self) -> bool {
+        self.value.is_some()
+    }
+
+    /// The one value; a repeated header has none that could be believed.
+    fn single(&self) -> Result<Option<&'a [u8]>, Malformed> {
+        if self.repeated {
+            Err(Malformed::Repeated)
+        } else {
+            Ok(self.value)
+        }
+    }
+}
+
+impl<'a> ContextHeaders<'a> {
+    fn find(request: &'a impl Extractor) -> Self {
+        let mut found = Self::default();
+        for (name, value) in request.headers() {
+            match name {
+                b"traceparent" => found.traceparent.add(value),
+                b"tracestate" => found.tracestate.add(value),
+                b"b3" => found.b3.add(value),
+                _ => {
+                    if let Some(suffix) = name.strip_prefix(b"x-b3-") {
+                        found.b3_multi.add(suffix, value);
+                    }
+                }
+            }
+        }
+        found
+    }
+}
+
+/// Reads and writes contexts in the configured formats.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Propagator {
+    /// Tried in this order; the first valid one wins.
+    pub extract: Vec<Format>,
+    /// Written always.
+    pub inject: Vec<Format>,
+}
+
+impl Default for Propagator {
+    fn default() -> Self {
+        Self {
+            extract: Format::ALL.to_vec(),
+            inject: vec![Format::TraceContext],
+        }
+    }
+}
+
+impl Propagator {
+    /// Reads the context that came with a request.
+    pub fn extract<'a>(&self, request: &'a impl Extractor) -> Extraction<'a> {
+        let headers = ContextHeaders::find(request);
+        let mut extraction = Extraction {
+            parent: None,
+            sampling: SamplingState::Deferred,
+            trace_state: TraceState::EMPTY,
+            malformed: None,
+            carried: Carried {
+                traceparent: headers.traceparent.is_present(),
+                tracestate: headers.tracestate.is_present(),
+                b3: headers.b3.is_present(),
+                b3_multi: headers.b3_multi.carried(),
+            },
+        };
+        for &format in &self.extract {
+            let parsed = match format {
+                Format::TraceContext => w3c::parse(headers.traceparent),
+                Format::B3 => b3::parse_single(headers.b3),
+                Format::B3Multi => headers.b3_multi.parse(),
+            };
+            match parsed {
+                Parsed::Absent => continue,
+                Parsed::Malformed(reason) => {
+                    extraction.malformed.get_or_insert(reason);
+                    continue;
+                }
+                Parsed::Decision(sampling) => extraction.sampling = sampling,
+                Parsed::Context(context, sampling) => {
+                    extraction.parent = Some(context);
+                    extraction.sampling = sampling;
+                }
+            }
+            break;
+        }
+        extraction.add_trace_state(headers.traceparent, request);
+        extraction
+    }
+
+    /// Writes `context`, whose parent is `parent`, in every format to inject
+    /// and every other format that came in, so that a reader of any of them
+    /// sees the same trace; and drops what is left of the old context.
+    pub fn inject(
+        &self,
+        context: &SpanContext,
+        parent: Option<SpanId>,
+        extraction: &Extraction<'_>,
+        injector: &mut impl Injector,
+    ) {
+        let carried = &extraction.carried;
+        let wanted = |format| self.inject.contains(&format);
+        if wanted(Format::TraceContext) || carried.traceparent {
+            w3c::write(context, injector);
+        }
+        if carried.tracestate && !extraction.trace_state.is_verbatim() {
+            w3c::write_trace_state(&extraction.trace_state, injector);
+        }
+        let debug = extraction.sampling == SamplingState::Debug;
+        if wanted(Format::B3) || carried.b3 {
+            b3::write_single(context, parent, debug, injector);
+        }
+        if wanted(Format::B3Multi) || carried.b3_multi.any() {
+            b3::write_multi(context, parent, debug, carried.b3_multi, injector);
+        }
+    }
+}
+
+impl<'a> Extraction<'a> {
+    /// Takes over the `tracestate`, and the random flag, if the `traceparent`
+    /// beside it names the trace that goes on, whichever format won:
+    ///
+    /// > If the vendor failed to parse `traceparent`, it MUST NOT attempt to
+    /// > parse `tracestate`.
+    ///
+    /// > If the \[random\] flag is set in the incoming `traceparent` header, it
+    /// > MUST also be set in all outgoing `traceparent` headers which use the
+    /// > same `trace-id`.
+    fn add_trace_state(&mut self, traceparent: Field<'a>, request: &'a impl Extractor) {
+        let Some(parent) = &mut self.parent else {
+            return;
+        };
+        let Parsed::Context(beside, _) = w3c::parse(traceparent) else {
+            return;
+        };
+        if beside.trace_id != parent.trace_id {
+            return;
+        }
+        parent.flags = parent.flags.with_random(beside.flags.is_random());
+        if self.carried.tracestate {
+            let lines = request
+                .headers()
+                .filter_map(|(name, value)| (name == b"tracestate").then_some(value));
+            self.trace_state = TraceState::parse(lines).unwrap_or(TraceState::EMPTY);
+        }
+    }
+}
+
+/// Flags of a context that came in a format which knows no random flag.
+fn flags_of(sampling: SamplingState) -> TraceFlags {
+    let sampled = matches!(sampling, SamplingState::Accept | SamplingState::Debug);
+    TraceFlags::default().with_sampled(sampled)
+}

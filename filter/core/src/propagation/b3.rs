@@ -1,0 +1,241 @@
+//! B3, single and multi header (openzipkin/b3-propagation).
+
+use super::{Field, Injector, Malformed, Parsed, SamplingState, flags_of};
+use crate::id::{SpanId, TraceId, decode_hex};
+use crate::span_context::SpanContext;
+
+const B3: &str = "b3";
+const TRACE_ID: &str = "x-b3-traceid";
+const SPAN_ID: &str = "x-b3-spanid";
+const PARENT_SPAN_ID: &str = "x-b3-parentspanid";
+const SAMPLED: &str = "x-b3-sampled";
+const FLAGS: &str = "x-b3-flags";
+
+/// Reads `b3: {TraceId}-{SpanId}-{SamplingState}-{ParentSpanId}`, whose last
+/// two fields are optional, or a sampling state alone.
+pub(super) fn parse_single(field: Field<'_>) -> Parsed {
+    let value = match field.single() {
+        Ok(None) => return Parsed::Absent,
+        Ok(Some(value)) => value,
+        Err(reason) => return Parsed::Malformed(reason),
+    };
+    match parse_single_value(value) {
+        Ok(parsed) => parsed,
+        Err(reason) => Parsed::Malformed(reason),
+    }
+}
+
+fn parse_single_value(value: &[u8]) -> Result<Parsed, Malformed> {
+    let mut fields = value.split(|&b| b == b'-');
+    let first = fields.next().unwrap_or_default();
+    let Some(span_id) = fields.next() else {
+        // "When the trace identifiers are absent, the single header is the
+        // sampling state alone."
+        return sampling_state(first).map(Parsed::Decision);
+    };
+    let trace_id = trace_id(first)?;
+    let span_id = SpanId::from_hex(span_id).ok_or(Malformed::SpanId)?;
+    let sampling = match fields.next() {
+        None => SamplingState::Deferred,
+        Some(state) => sampling_state(state)?,
+    };
+    if let Some(parent) = fields.next() {
+        parent_span_id(parent)?;
+    }
+    if fields.next().is_some() {
+        return Err(Malformed::Length);
+    }
+    Ok(context(trace_id, span_id, sampling))
+}
+
+fn context(trace_id: TraceId, span_id: SpanId, sampling: SamplingState) -> Parsed {
+    let context = SpanContext {
+        trace_id,
+        span_id,
+        flags: flags_of(sampling),
+    };
+    Parsed::Context(context, sampling)
+}
+
+/// 32 digits, or 16 of an older tracer, which are the right half of an id.
+fn trace_id(hex: &[u8]) -> Result<TraceId, Malformed> {
+    let id = match hex.len() {
+        16 => decode_hex::<8>(hex)
+            .and_then(|low| TraceId::from_bytes(u128::from(u64::from_be_bytes(low)).to_be_bytes())),
+        _ => TraceId::from_hex(hex),
+    };
+    id.ok_or(Malformed::TraceId)
+}
+
+/// Only checked: the caller's parent is no parent of ours.
+fn parent_span_id(hex: &[u8]) -> Result<(), Malformed> {
+    match decode_hex::<8>(hex) {
+        Some(_) => Ok(()),
+        None => Err(Malformed::ParentSpanId),
+    }
+}
+
+/// `1`, `0` or `d`; `true` and `false` are what old tracers send.
+fn sampling_state(value: &[u8]) -> Result<SamplingState, Malformed> {
+    match value {
+        b"1" | b"true" => Ok(SamplingState::Accept),
+        b"0" | b"false" => Ok(SamplingState::Deny),
+        b"d" => Ok(SamplingState::Debug),
+        _ => Err(Malformed::Sampling),
+    }
+}
+
+/// The `x-b3-*` headers of a request.
+#[derive(Default)]
+pub(super) struct MultiHeaders<'a> {
+    trace_id: Field<'a>,
+    span_id: Field<'a>,
+    parent_span_id: Field<'a>,
+    sampled: Field<'a>,
+    flags: Field<'a>,
+}
+
+/// Which `x-b3-*` headers came.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct MultiCarried {
+    ids: bool,
+    parent_span_id: bool,
+    sampled: bool,
+    flags: bool,
+}
+
+impl MultiCarried {
+    pub(super) fn any(self) -> bool {
+        self.ids || self.parent_span_id || self.sampled || self.flags
+    }
+}
+
+impl<'a> MultiHeaders<'a> {
+    /// Takes the header `x-b3-{suffix}`, if B3 has it.
+    pub(super) fn add(&mut self, suffix: &[u8], value: &'a [u8]) {
+        match suffix {
+            b"traceid" => self.trace_id.add(value),
+            b"spanid" => self.span_id.add(value),
+            b"parentspanid" => self.parent_span_id.add(value),
+            b"sampled" => self.sampled.add(value),
+            b"flags" => self.flags.add(value),
+            _ => {}
+        }
+    }
+
+    pub(super) fn carried(&self) -> MultiCarried {
+        MultiCarried {
+            ids: self.trace_id.is_present() || self.span_id.is_present(),
+            parent_span_id: self.parent_span_id.is_present(),
+            sampled: self.sampled.is_present(),
+            flags: self.flags.is_present(),
+        }
+    }
+
+    pub(super) fn parse(&self) -> Parsed {
+        if !self.carried().any() {
+            return Parsed::Absent;
+        }
+        match self.parse_present() {
+            Ok(parsed) => parsed,
+            Err(reason) => Parsed::Malformed(reason),
+        }
+    }
+
+    fn parse_present(&self) -> Result<Parsed, Malformed> {
+        let sampling = self.sampling()?;
+        if let Some(parent) = self.parent_span_id.single()? {
+            parent_span_id(parent)?;
+        }
+        match (self.trace_id.single()?, self.span_id.single()?) {
+            (Some(trace), Some(span)) => {
+                let span_id = SpanId::from_hex(span).ok_or(Malformed::SpanId)?;
+                Ok(context(trace_id(trace)?, span_id, sampling))
+            }
+            (None, None) if sampling != SamplingState::Deferred => Ok(Parsed::Decision(sampling)),
+            _ => Err(Malformed::Incomplete),
+        }
+    }
+
+    /// > Debug implies an accept decision, so don't also send the
+    /// > `X-B3-Sampled` header.
+    ///
+    /// Who sends both means debug.
+    fn sampling(&self) -> Result<SamplingState, Malformed> {
+        let sampled = match self.sampled.single()? {
+            None => SamplingState::Deferred,
+            // The debug state has a header of its own here.
+            Some(b"d") => return Err(Malformed::Sampling),
+            Some(value) => sampling_state(value)?,
+        };
+        match self.flags.single()? {
+            Some(b"1") => Ok(SamplingState::Debug),
+            None | Some(b"0") => Ok(sampled),
+            Some(_) => Err(Malformed::Sampling),
+        }
+    }
+}
+
+pub(super) fn write_single(
+    context: &SpanContext,
+    parent: Option<SpanId>,
+    debug: bool,
+    injector: &mut impl Injector,
+) {
+    let state = match (debug, context.flags.is_sampled()) {
+        (true, _) => "-d",
+        (false, true) => "-1",
+        (false, false) => "-0",
+    };
+    // Longest: 32 + 1 + 16 + 2 + 1 + 16.
+    let mut value = String::with_capacity(68);
+    push_hex(&mut value, &context.trace_id.to_hex());
+    value.push('-');
+    push_hex(&mut value, &context.span_id.to_hex());
+    value.push_str(state);
+    if let Some(parent) = parent {
+        value.push('-');
+        push_hex(&mut value, &parent.to_hex());
+    }
+    injector.set(B3, &value);
+}
+
+pub(super) fn write_multi(
+    context: &SpanContext,
+    parent: Option<SpanId>,
+    debug: bool,
+    carried: MultiCarried,
+    injector: &mut impl Injector,
+) {
+    set_hex(TRACE_ID, &context.trace_id.to_hex(), injector);
+    set_hex(SPAN_ID, &context.span_id.to_hex(), injector);
+    match parent {
+        Some(parent) => set_hex(PARENT_SPAN_ID, &parent.to_hex(), injector),
+        None if carried.parent_span_id => injector.remove(PARENT_SPAN_ID),
+        None => {}
+    }
+    if debug {
+        injector.set(FLAGS, "1");
+        if carried.sampled {
+            injector.remove(SAMPLED);
+        }
+    } else {
+        let sampled = context.flags.is_sampled();
+        injector.set(SAMPLED, if sampled { "1" } else { "0" });
+        if carried.flags {
+            injector.remove(FLAGS);
+        }
+    }
+}
+
+fn set_hex(name: &'static str, hex: &[u8], injector: &mut impl Injector) {
+    if let Ok(hex) = std::str::from_utf8(hex) {
+        injector.set(name, hex);
+    }
+}
+
+fn push_hex(out: &mut String, hex: &[u8]) {
+    if let Ok(hex) = std::str::from_utf8(hex) {
+        out.push_str(hex);
+    }
+}

@@ -1,0 +1,337 @@
+//! One HTTP stream, from its request headers to its end, as a span.
+
+use crate::propagation::{Extraction, Extractor};
+use crate::semconv;
+use crate::span::{Span, SpanKind};
+use crate::span_context::SpanContext;
+use crate::url::{redact_query, split_host_port, split_target, without_user_info};
+use std::borrow::Cow;
+
+/// The side of the proxy that a listener serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Towards the workload behind the proxy.
+    Inbound,
+    /// From the workload behind the proxy.
+    Outbound,
+    /// A gateway or an edge.
+    Unspecified,
+}
+
+impl Direction {
+    /// Outbound is a client of what lies behind; all else serves.
+    pub fn span_kind(self) -> SpanKind {
+        match self {
+            Direction::Outbound => SpanKind::Client,
+            Direction::Inbound | Direction::Unspecified => SpanKind::Server,
+        }
+    }
+}
+
+/// What a host knows of a request beside its headers, asked for only when a
+/// span is recorded: answers can be dear.
+pub trait RequestInfo {
+    /// The protocol of the downstream connection: `HTTP/1.1`, `HTTP/2` …
+    fn protocol(&self) -> Option<String>;
+    /// Address and port of the client, as the proxy trusts them. The port is
+    /// 0 where the address came from a header.
+    fn source_address(&self) -> Option<String>;
+}
+
+/// What a host knows of a stream that has ended.
+pub trait ResponseInfo {
+    /// The first line of a response header.
+    fn response_header(&self, name: &str) -> Option<Vec<u8>>;
+    /// The first line of a response trailer.
+    fn response_trailer(&self, name: &str) -> Option<Vec<u8>>;
+    /// Envoy's response flags, a bit each.
+    fn response_flags(&self) -> u64;
+    /// Envoy's response code details: why the response is what it is.
+    fn response_code_details(&self) -> Option<String>;
+    /// Address and port of the host that the request was sent to.
+    fn upstream_address(&self) -> Option<String>;
+}
+
+/// A stream whose span is recorded.
+#[derive(Debug)]
+pub struct StreamTracer {
+    span: Span,
+    is_grpc: bool,
+}
+
+/// The request headers that a span tells of.
+#[derive(Default)]
+struct RequestHead<'a> {
+    method: &'a [u8],
+    scheme: &'a [u8],
+    authority: &'a [u8],
+    path: &'a [u8],
+    user_agent: Option<&'a [u8]>,
+    content_type: &'a [u8],
+}
+
+impl<'a> RequestHead<'a> {
+    fn read(request: &'a impl Extractor) -> Self {
+        let mut head = Self::default();
+        for (name, value) in request.headers() {
+            match name {
+                b":method" => head.method = value,
+                b":scheme" => head.scheme = value,
+                b":authority" => head.authority = value,
+                b":path" => head.path = value,
+                b"user-agent" => head.user_agent = Some(value),
+                b"content-type" => head.content_type = value,
+                _ => {}
+            }
+        }
+        head
+    }
+
+    /// `application/grpc`, `application/grpc+proto`, not `grpc-web`
+    /// (gRPC over HTTP2, Content-Type).
+    fn is_grpc(&self) -> bool {
+        match self.content_type.strip_prefix(b"application/grpc") {
+            Some(rest) => matches!(rest.first(), None | Some(b'+' | b';')),
+            None => false,
+        }
+    }
+}
+
+impl StreamTracer {
+    /// Starts the span of a request.
+    pub(crate) fn start(
+        request: &impl Extractor,
+        info: &impl RequestInfo,
+        direction: Direction,
+        context: SpanContext,
+        extraction: &Extraction<'_>,
+        now: u64,
+    ) -> Self {
+        let head = RequestHead::read(request);
+        let mut span = Span::new(context, direction.span_kind(), now);
+        span.parent = extraction.parent.map(|parent| parent.span_id);
+        extraction.trace_state.write(&mut span.trace_state);
+        let is_grpc = head.is_grpc();
+        record_method(&head, &mut span);
+        if is_grpc {
+            record_grpc_call(&head, &mut span);
+        }
+        record_url(&head, &mut span);
+        if let Some(user_agent) = head.user_agent {
+            span.set_bytes(semconv::USER_AGENT_ORIGINAL, user_agent);
+        }
+        if span.kind == SpanKind::Server {
+            record_client(info, &mut span);
+        }
+        Self { span, is_grpc }
+    }
+
+    /// Records how the stream ended and gives its span.
+    pub(crate) fn end(mut self, response: &impl ResponseInfo) -> Span {
+        let status = response
+            .response_header(":status")
+            .and_then(|status| std::str::from_utf8(&status).ok()?.parse::<u16>().ok());
+        if let Some(status) = status {
+            self.span
+                .set_int(semconv::HTTP_RESPONSE_STATUS_CODE, i64::from(status));
+        }
+        if self.span.kind == SpanKind::Client
+            && let Some(upstream) = response.upstream_address()
+        {
+            record_peer(&upstream, &mut self.span);
+        }
+        let grpc_error = if self.is_grpc {
+            self.record_grpc_status(response)
+        } else {
+            None
+        };
+        let error = grpc_error
+            .map(Cow::Borrowed)
+            .or_else(|| http_error(self.span.kind, status, response));
+        if let Some(error) = error {
+            self.span.is_error = true;
+            self.span.set_str(semconv::ERROR_TYPE, &error);
+        }
+        self.span
+    }
+
+    /// The status from the trailers, or from the headers of a trailers-only
+    /// response. Gives its name if it is an error on this side.
+    fn record_grpc_status(&mut self, response: &impl ResponseInfo) -> Option<&'static str> {
+        let value = response
+            .response_trailer("grpc-status")
+            .or_else(|| response.response_header("grpc-status"))?;
+        let code = std::str::from_utf8(&value).ok()?.parse::<usize>().ok()?;
+        let name = GRPC_STATUS_NAMES.get(code).copied().unwrap_or("UNKNOWN");
+        self.span.set_str(semconv::RPC_RESPONSE_STATUS_CODE, name);
+        let is_error = match self.span.kind {
+            SpanKind::Client => name != "OK",
+            SpanKind::Server => GRPC_SERVER_ERRORS.contains(&name),
+        };
+        is_error.then_some(name)
+    }
+}
+
+/// The methods that the conventions know (`http.request.method`); all others
+/// are `_OTHER`, so that no peer can grow the number of span names.
+const METHODS: [&str; 10] = [
+    "GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "CONNECT", "TRACE", "QUERY",
+];
+
+fn record_method(head: &RequestHead<'_>, span: &mut Span) {
+    let known = METHODS.iter().find(|m| m.as_bytes() == head.method);
+    match known {
+        Some(method) => {
+            span.name = Cow::Borrowed(method);
+            span.set_str(semconv::HTTP_REQUEST_METHOD, method);
+        }
+        None => {
+            // "If the HTTP request method isn't known, `{method}` in the name
+            // MUST be `HTTP`."
+            span.name = Cow::Borrowed("HTTP");
+            span.set_str(semconv::HTTP_REQUEST_METHOD, "_OTHER");
+            span.set_bytes(semconv::HTTP_REQUEST_METHOD_ORIGINAL, head.method);
+        }
+    }
+}
+
+fn record_url(head: &RequestHead<'_>, span: &mut Span) {
+    let scheme = String::from_utf8_lossy(head.scheme);
+    let target = String::from_utf8_lossy(head.path);
+    let authority = String::from_utf8_lossy(head.authority);
+    let authority = without_user_info(&authority);
+    let (path, query) = split_target(&target);
+    let query = query.filter(|q| !q.is_empty()).map(redact_query);
+    match span.kind {
+        SpanKind::Server => {
+            span.set_str(semconv::URL_SCHEME, &scheme);
+            span.set_str(semconv::URL_PATH, path);
+            if let Some(query) = query {
+                span.set_str(semconv::URL_QUERY, &query);
+            }
+        }
+        SpanKind::Client => {
+            let mut full = format!("{scheme}://{authority}{path}");
+            if let Some(query) = query {
+                full.push('?');
+                full.push_str(&query);
+            }
+            span.set_str(semconv::URL_FULL, &full);
+        }
+    }
+    let (host, port) = split_host_port(authority);
+    if !host.is_empty() {
+        span.set_str(semconv::SERVER_ADDRESS, host);
+        let default = match &*scheme {
+            "https" => 443,
+            _ => 80,
+        };
+        span.set_int(semconv::SERVER_PORT, i64::from(port.unwrap_or(default)));
+    }
+}
+
+fn record_client(info: &impl RequestInfo, span: &mut Span) {
+    if let Some(version) = info
+        .protocol()
+        .as_deref()
+        .and_then(|p| p.strip_prefix("HTTP/"))
+    {
+        span.set_str(semconv::NETWORK_PROTOCOL_VERSION, version);
+    }
+    let Some(source) = info.source_address() else {
+        return;
+    };
+    let (address, port) = split_host_port(&source);
+    span.set_str(semconv::CLIENT_ADDRESS, address);
+    // Without a port the address is from a header, and not the peer's.
+    if port.is_some_and(|port| port != 0) {
+        record_peer(&source, span);
+    }
+}
+
+/// `address:port` of the other end of the connection; a pipe has no port.
+fn record_peer(peer: &str, span: &mut Span) {
+    let (address, port) = split_host_port(peer);
+    span.set_str(semconv::NETWORK_PEER_ADDRESS, address);
+    if let Some(port) = port {
+        span.set_int(semconv::NETWORK_PEER_PORT, i64::from(port));
+    }
+}
+
+fn record_grpc_call(head: &RequestHead<'_>, span: &mut Span) {
+    let target = String::from_utf8_lossy(head.path);
+    let (path, _) = split_target(&target);
+    let method = path.strip_prefix('/').unwrap_or(path);
+    span.set_str(semconv::RPC_SYSTEM_NAME, "grpc");
+    span.set_str(semconv::RPC_METHOD, method);
+    // The attribute's limit holds for the name too.
+    let cut = method.floor_char_boundary(crate::span::MAX_ATTRIBUTE_LENGTH);
+    span.name = Cow::Owned(method.get(..cut).unwrap_or_default().to_owned());
+}
+
+/// <https://grpc.github.io/grpc/core/md_doc_statuscodes.html>
+const GRPC_STATUS_NAMES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
+/// The server's errors among them
+/// (<https://opentelemetry.io/docs/specs/semconv/rpc/grpc/>, Server).
+const GRPC_SERVER_ERRORS: [&str; 6] = [
+    "UNKNOWN",
+    "DEADLINE_EXCEEDED",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+];
+
+/// Bits of Envoy's `CoreResponseFlag` that say that a response was cut short:
+/// upstream request timeout, local reset, upstream remote reset, upstream
+/// connection termination, stream idle timeout, max stream duration,
+/// duration timeout, upstream protocol error.
+const CUT_SHORT: u64 = 1 << 2 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 16 | 1 << 19 | 1 << 22 | 1 << 23;
+
+/// Whether the stream failed, and `error.type`
+/// (<https://opentelemetry.io/docs/specs/semconv/http/http-spans/#status>).
+///
+/// A client that goes away while a response flows (server-sent events, a
+/// download) is no error; one that goes away before is.
+fn http_error(
+    kind: SpanKind,
+    status: Option<u16>,
+    response: &impl ResponseInfo,
+) -> Option<Cow<'static, str>> {
+    let reason = || {
+        let details = response.response_code_details().unwrap_or_default();
+        // What stands in braces varies: `…{connection_termination}`.
+        let reason = details.split('{').next().unwrap_or_default();
+        Cow::Owned(if reason.is_empty() { "_OTHER" } else { reason }.to_owned())
+    };
+    match status {
+        None => Some(reason()),
+        Some(500..) => status.map(|s| Cow::Owned(s.to_string())),
+        Some(400..) => match kind {
+            SpanKind::Client => status.map(|s| Cow::Owned(s.to_string())),
+            SpanKind::Server => None,
+        },
+        // An upgraded connection ends when either side closes it.
+        Some(101) => None,
+        Some(_) => (response.response_flags() & CUT_SHORT != 0).then(reason),
+    }
+}

@@ -1,0 +1,410 @@
+//! The proxy-wasm ABI 0.2.1: the one file that names what the host calls and
+//! what it offers (<https://github.com/proxy-wasm/spec>).
+//!
+//! Written by hand rather than taken from an SDK for three reasons. A host
+//! calls every callback that a module exports, so a module exports only those
+//! it needs. A host's unexpected status is a value here, never a panic. And
+//! headers are read in place, from one buffer.
+#![allow(unsafe_code)]
+
+use std::alloc::Layout;
+use std::time::Duration;
+
+/// What the host calls.
+mod callbacks {
+    use super::{Layout, Word};
+    use crate::{http, root};
+
+    /// Says which ABI this module speaks.
+    #[unsafe(no_mangle)]
+    extern "C" fn proxy_abi_version_0_2_1() {}
+
+    /// Memory for a value that the host returns; taken over by `take`.
+    #[unsafe(no_mangle)]
+    extern "C" fn proxy_on_memory_allocate(size: Word) -> *mut u8 {
+        match Layout::array::<u8>(size) {
+            // SAFETY: the layout's size is not zero.
+            Ok(layout) if size > 0 => unsafe { std::alloc::alloc(layout) },
+            _ => std::ptr::null_mut(),
+        }
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn proxy_on_context_create(context_id: u32, parent_id: u32) {
+        match parent_id {
+            0 => root::on_create(context_id),
+            root_id => http::on_create(context_id, root_id),
+        }
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn proxy_on_configure(root_id: u32, _configuration_size: u32) -> u32 {
+        u32::from(root::on_configure(root_id))
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn proxy_on_tick(root_id: u32) {
+        root::on_tick(root_id);
+    }
+
+    /// Gives `Continue`: tracing never holds a request.
+    #[unsafe(no_mangle)]
+    extern "C" fn proxy_on_request_headers(context_id: u32, _count: u32, _end: u32) -> u32 {
+        http::on_request_headers(context_id);
+        0
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn proxy_on_log(context_id: u32) {
+        http::on_log(context_id);
+    }
+
+    /// Whether the context may be deleted. A root may ask to be kept until it
+    /// calls `done`.
+    #[unsafe(no_mangle)]
+    extern "C" fn proxy_on_done(context_id: u32) -> u32 {
+        u32::from(root::on_done(context_id))
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn proxy_on_grpc_receive(root_id: u32, token: u32, _size: u32) {
+        root::on_grpc_receive(root_id, token);
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn proxy_on_grpc_close(root_id: u32, token: u32, status: u32) {
+        root::on_grpc_close(root_id, token, status);
+    }
+}
+
+/// `size_t` of wasm32.
+type Word = usize;
+
+/// `proxy_status_t`; whatever is not `OK` is an error.
+type Status = u32;
+const OK: Status = 0;
+
+#[link(wasm_import_module = "env")]
+unsafe extern "C" {
+    fn proxy_log(level: u32, text: *const u8, size: Word) -> Status;
+    fn proxy_get_current_time_nanoseconds(time: *mut u64) -> Status;
+    fn proxy_set_tick_period_milliseconds(period: u32) -> Status;
+    fn proxy_set_effective_context(context_id: u32) -> Status;
+    fn proxy_done() -> Status;
+    fn proxy_get_buffer_bytes(
+        buffer: u32,
+        start: Word,
+        max_size: Word,
+        data: *mut *mut u8,
+        size: *mut Word,
+    ) -> Status;
+    fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut Word) -> Status;
+    fn proxy_get_header_map_value(
+        map: u32,
+        name: *const u8,
+        name_size: Word,
+        data: *mut *mut u8,
+        size: *mut Word,
+    ) -> Status;
+    fn proxy_replace_header_map_value(
+        map: u32,
+        name: *const u8,
+        name_size: Word,
+        value: *const u8,
+        value_size: Word,
+    ) -> Status;
+    fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: Word) -> Status;
+    fn proxy_get_property(
+        path: *const u8,
+        path_size: Word,
+        data: *mut *mut u8,
+        size: *mut Word,
+    ) -> Status;
+    fn proxy_get_shared_data(
+        key: *const u8,
+        key_size: Word,
+        data: *mut *mut u8,
+        size: *mut Word,
+        cas: *mut u32,
+    ) -> Status;
+    fn proxy_set_shared_data(
+        key: *const u8,
+        key_size: Word,
+        value: *const u8,
+        value_size: Word,
+        cas: u32,
+    ) -> Status;
+    fn proxy_define_metric(kind: u32, name: *const u8, name_size: Word, id: *mut u32) -> Status;
+    fn proxy_increment_metric(id: u32, offset: i64) -> Status;
+    fn proxy_get_status(code: *mut u32, data: *mut *mut u8, size: *mut Word) -> Status;
+    fn proxy_grpc_call(
+        target: *const u8,
+        target_size: Word,
+        service: *const u8,
+        service_size: Word,
+        method: *const u8,
+        method_size: Word,
+        metadata: *const u8,
+        metadata_size: Word,
+        message: *const u8,
+        message_size: Word,
+        timeout_milliseconds: u32,
+        token: *mut u32,
+    ) -> Status;
+}
+
+#[link(wasm_import_module = "wasi_snapshot_preview1")]
+unsafe extern "C" {
+    fn random_get(buffer: *mut u8, size: Word) -> u32;
+    fn environ_sizes_get(count: *mut Word, size: *mut Word) -> u32;
+    fn environ_get(pointers: *mut *mut u8, strings: *mut u8) -> u32;
+}
+
+/// `proxy_log_level_t`.
+#[derive(Clone, Copy)]
+pub(crate) enum LogLevel {
+    Info = 2,
+    Warn = 3,
+    Error = 4,
+    Critical = 5,
+}
+
+/// `proxy_map_type_t`.
+#[derive(Clone, Copy)]
+pub(crate) enum Map {
+    RequestHeaders = 0,
+    ResponseHeaders = 2,
+    ResponseTrailers = 3,
+}
+
+/// `proxy_buffer_type_t`.
+#[derive(Clone, Copy)]
+pub(crate) enum Buffer {
+    GrpcReceive = 5,
+    PluginConfiguration = 7,
+}
+
+/// Calls a function that returns a buffer.
+///
+/// `None` if it has none: a header that is not there, a property that this
+/// version of the host does not know.
+fn returned(call: impl FnOnce(*mut *mut u8, *mut Word) -> Status) -> Option<Vec<u8>> {
+    let mut data = std::ptr::null_mut();
+    let mut size = 0;
+    if call(&raw mut data, &raw mut size) != OK {
+        return None;
+    }
+    if data.is_null() || size == 0 {
+        return Some(Vec::new());
+    }
+    // SAFETY: the host asked `proxy_on_memory_allocate` for exactly `size`
+    // bytes, filled them, and now gives them away.
+    Some(unsafe { Vec::from_raw_parts(data, size, size) })
+}
+
+/// Writes a line to the proxy's log.
+pub(crate) fn log(level: LogLevel, text: &str) {
+    // SAFETY: the host copies the text before it returns.
+    unsafe { proxy_log(level as u32, text.as_ptr(), text.len()) };
+}
+
+/// Unix time in nanoseconds.
+pub(crate) fn now() -> u64 {
+    let mut time = 0;
+    // SAFETY: the host writes eight bytes.
+    unsafe { proxy_get_current_time_nanoseconds(&raw mut time) };
+    time
+}
+
+/// 32 bytes of entropy.
+pub(crate) fn random_seed() -> [u8; 32] {
+    let mut seed = [0; 32];
+    // SAFETY: the host writes no more than the size it is given.
+    unsafe { random_get(seed.as_mut_ptr(), seed.len()) };
+    seed
+}
+
+/// The variables that the VM was configured with. What is no UTF-8 is left
+/// out.
+pub(crate) fn environment() -> Vec<(String, String)> {
+    let (mut count, mut size) = (0, 0);
+    // SAFETY: the host writes two words.
+    if unsafe { environ_sizes_get(&raw mut count, &raw mut size) } != 0 {
+        return Vec::new();
+    }
+    let mut pointers = vec![std::ptr::null_mut(); count];
+    let mut strings = vec![0; size];
+    // SAFETY: the host writes as much as it said before.
+    if unsafe { environ_get(pointers.as_mut_ptr(), strings.as_mut_ptr()) } != 0 {
+        return Vec::new();
+    }
+    // Each is `NAME=value` and a zero byte; the pointers say nothing more.
+    strings
+        .split(|&b| b == 0)
+        .filter_map(|variable| std::str::from_utf8(variable).ok()?.split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// How often the root in whose callback this is called gets a tick.
+pub(crate) fn set_tick_period(period: Duration) {
+    let millis = u32::try_from(period.as_millis()).unwrap_or(u32::MAX);
+    // SAFETY: takes a number.
+    unsafe { proxy_set_tick_period_milliseconds(millis) };
+}
+
+/// Makes the calls that follow, up to the end of this callback, those of
+/// another context. Whether there is such a context.
+pub(crate) fn set_effective_context(context_id: u32) -> bool {
+    // SAFETY: takes a number.
+    unsafe { proxy_set_effective_context(context_id) == OK }
+}
+
+/// The root that asked to be kept in `on_done` may go.
+pub(crate) fn done() {
+    // SAFETY: takes nothing.
+    unsafe { proxy_done() };
+}
+
+/// The whole of a buffer.
+pub(crate) fn buffer(buffer: Buffer) -> Vec<u8> {
+    returned(|data, size| {
+        // SAFETY: `returned` gives places to write to.
+        unsafe { proxy_get_buffer_bytes(buffer as u32, 0, Word::MAX, data, size) }
+    })
+    .unwrap_or_default()
+}
+
+/// All headers of a map, in the layout that [`crate::http::Pairs`] reads.
+pub(crate) fn header_pairs(map: Map) -> Vec<u8> {
+    returned(|data, size| {
+        // SAFETY: `returned` gives places to write to.
+        unsafe { proxy_get_header_map_pairs(map as u32, data, size) }
+    })
+    .unwrap_or_default()
+}
+
+/// The first line of a header.
+pub(crate) fn header(map: Map, name: &str) -> Option<Vec<u8>> {
+    returned(|data, size| {
+        // SAFETY: the host reads the name before it returns.
+        unsafe { proxy_get_header_map_value(map as u32, name.as_ptr(), name.len(), data, size) }
+    })
+}
+
+/// Sets a header in place of every line it has.
+pub(crate) fn replace_header(map: Map, name: &str, value: &str) {
+    // SAFETY: the host copies both before it returns.
+    unsafe {
+        proxy_replace_header_map_value(
+            map as u32,
+            name.as_ptr(),
+            name.len(),
+            value.as_ptr(),
+            value.len(),
+        )
+    };
+}
+
+/// Removes every line of a header.
+pub(crate) fn remove_header(map: Map, name: &str) {
+    // SAFETY: the host reads the name before it returns.
+    unsafe { proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) };
+}
+
+/// A property, as text or as the bytes of a little-endian number. `path` has
+/// a zero byte between its parts.
+pub(crate) fn property(path: &str) -> Option<Vec<u8>> {
+    returned(|data, size| {
+        // SAFETY: the host reads the path before it returns.
+        unsafe { proxy_get_property(path.as_ptr(), path.len(), data, size) }
+    })
+}
+
+/// What every worker of the proxy sees under a key, and its version.
+pub(crate) fn shared_data(key: &str) -> Option<(Vec<u8>, u32)> {
+    let mut version = 0;
+    let value = returned(|data, size| {
+        // SAFETY: the host reads the key before it returns.
+        unsafe { proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &raw mut version) }
+    })?;
+    Some((value, version))
+}
+
+/// Shares a value, if it still has this version (0: whatever it has). Whether
+/// it did.
+pub(crate) fn set_shared_data(key: &str, value: &[u8], version: u32) -> bool {
+    // SAFETY: the host copies both before it returns.
+    unsafe {
+        proxy_set_shared_data(
+            key.as_ptr(),
+            key.len(),
+            value.as_ptr(),
+            value.len(),
+            version,
+        ) == OK
+    }
+}
+
+/// A counter of the proxy.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counter(u32);
+
+impl Counter {
+    /// The counter with this name, new or not.
+    pub(crate) fn define(name: &str) -> Option<Self> {
+        const COUNTER: u32 = 0;
+        let mut id = 0;
+        // SAFETY: the host reads the name before it returns.
+        let status =
+            unsafe { proxy_define_metric(COUNTER, name.as_ptr(), name.len(), &raw mut id) };
+        (status == OK).then_some(Self(id))
+    }
+
+    pub(crate) fn add(self, n: u64) {
+        // SAFETY: takes numbers.
+        unsafe { proxy_increment_metric(self.0, i64::try_from(n).unwrap_or(i64::MAX)) };
+    }
+}
+
+/// The message that came with the gRPC status of the current callback.
+pub(crate) fn grpc_message() -> String {
+    let mut code = 0;
+    let message = returned(|data, size| {
+        // SAFETY: `returned` gives places to write to.
+        unsafe { proxy_get_status(&raw mut code, data, size) }
+    });
+    String::from_utf8_lossy(&message.unwrap_or_default()).into_owned()
+}
+
+/// Starts a unary gRPC call of the current context and gives its token.
+/// `target` is an encoded `envoy.config.core.v3.GrpcService`.
+pub(crate) fn grpc_call(
+    target: &[u8],
+    service: &str,
+    method: &str,
+    message: &[u8],
+    timeout: Duration,
+) -> Option<u32> {
+    let mut token = 0;
+    // A map of no pairs is their number alone.
+    let metadata = 0u32.to_le_bytes();
+    // SAFETY: the host copies all of it before it returns.
+    let status = unsafe {
+        proxy_grpc_call(
+            target.as_ptr(),
+            target.len(),
+            service.as_ptr(),
+            service.len(),
+            method.as_ptr(),
+            method.len(),
+            metadata.as_ptr(),
+            metadata.len(),
+            message.as_ptr(),
+            message.len(),
+            u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX),
+            &raw mut token,
+        )
+    };
+    (status == OK).then_some(token)
+}

@@ -1,0 +1,65 @@
+//! What the workers of one proxy tell each other through the host's shared
+//! data, so that an operator reads a thing once and not once a worker: which
+//! document is good, which is known to be bad, whether exports fail.
+
+use crate::host::{self, Counter, LogLevel};
+use crate::root;
+use sidespan_core::config::{Config, Faults};
+use sidespan_core::exporter::Notice;
+
+/// Counts documents that were not accepted.
+const CONFIG_REJECTED: &str = "sidespan.config_rejected";
+
+/// Keys are of this plugin: shared data is one space for all modules of a VM.
+fn key(what: &str) -> String {
+    let property = |name| String::from_utf8(host::property(name).unwrap_or_default());
+    let plugin = property("plugin_name").unwrap_or_default();
+    let root = property("plugin_root_id").unwrap_or_default();
+    format!("sidespan/{plugin}/{root}/{what}")
+}
+
+/// The document is good and stays in mind for the day that one is not.
+pub(crate) fn accepted(document: &[u8]) {
+    Counter::define(CONFIG_REJECTED);
+    host::set_shared_data(&key("good"), document, 0);
+    host::set_shared_data(&key("bad"), b"", 0);
+}
+
+/// The last good configuration of this plugin, whichever worker took it.
+pub(crate) fn last_good() -> Option<Config> {
+    let (document, _) = host::shared_data(&key("good"))?;
+    Config::parse(&document).ok()
+}
+
+/// Reports a document that is not good, once for all workers.
+pub(crate) fn rejected(document: &[u8], faults: &Faults, consequence: &str) {
+    let counter = Counter::define(CONFIG_REJECTED);
+    if !is_first(&key("bad"), document) {
+        return;
+    }
+    if let Some(counter) = counter {
+        counter.add(1);
+    }
+    host::log(
+        LogLevel::Error,
+        &format!("sidespan: configuration rejected, {consequence}: {faults}"),
+    );
+}
+
+/// Reports what came of exports, once for all workers.
+pub(crate) fn announce(cluster: &str, notice: &Notice) {
+    let state: &[u8] = match notice {
+        Notice::Failing(_) => b"failing",
+        Notice::Recovered => b"",
+        Notice::Rejected { message, .. } => message.as_bytes(),
+    };
+    if is_first(&key(&format!("export/{cluster}")), state) {
+        root::log_notice(cluster, notice);
+    }
+}
+
+/// Shares a state. Whether this worker is the one that changed it.
+fn is_first(key: &str, state: &[u8]) -> bool {
+    let (known, version) = host::shared_data(key).unwrap_or_default();
+    known != state && host::set_shared_data(key, state, version)
+}
