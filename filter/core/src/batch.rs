@@ -38,6 +38,8 @@ impl Default for BatchConfig {
 pub struct Batch {
     pub(crate) spans: Vec<u8>,
     pub(crate) count: usize,
+    /// When its first span ended.
+    opened_unix_nanos: u64,
 }
 
 /// The queue was full and the span is lost.
@@ -84,6 +86,9 @@ impl BatchSpanProcessor {
                 .spans
                 .reserve(expected.min(self.config.max_queue_bytes));
         }
+        if self.open.count == 0 {
+            self.open.opened_unix_nanos = end_unix_nanos;
+        }
         put_span(span, end_unix_nanos, &mut self.open.spans);
         self.open.count += 1;
         self.queued_spans += 1;
@@ -92,6 +97,22 @@ impl BatchSpanProcessor {
             self.close_batch();
         }
         Ok(())
+    }
+
+    /// How often [`on_tick`](Self::on_tick) is to be called: at least once a
+    /// second, so that what is published meanwhile is fresh.
+    pub fn tick_period(&self) -> Duration {
+        self.config.schedule_delay.min(Duration::from_secs(1))
+    }
+
+    /// Flushes what would have waited longer than the schedule's delay by the
+    /// next tick.
+    pub fn on_tick(&mut self, now_unix_nanos: u64) {
+        let waited =
+            Duration::from_nanos(now_unix_nanos.saturating_sub(self.open.opened_unix_nanos));
+        if waited + self.tick_period() > self.config.schedule_delay {
+            self.flush();
+        }
     }
 
     /// Makes what waits for its batch to fill ready to be taken.

@@ -101,12 +101,17 @@ impl Tracer {
         }
     }
 
-    /// How often [`flush`](Self::flush) is to be called.
-    pub fn schedule_delay(&self) -> Duration {
-        self.batch.config().schedule_delay
+    /// How often [`on_tick`](Self::on_tick) is to be called.
+    pub fn tick_period(&self) -> Duration {
+        self.batch.tick_period()
     }
 
-    /// The delay is over, or the end is near: batches go though not full.
+    /// Time goes by: a batch that waited long enough goes though not full.
+    pub fn on_tick(&mut self, now: u64) {
+        self.batch.on_tick(now);
+    }
+
+    /// The end is near: batches go though not full.
     pub fn flush(&mut self) {
         self.batch.flush();
     }

@@ -4,6 +4,7 @@
 use crate::document;
 use crate::host::{self, Buffer, Counter, LogLevel};
 use crate::shared;
+use percent_encoding::percent_decode_str;
 use prost::Message as _;
 use sidespan_core::config::Config;
 use sidespan_core::exporter::{
@@ -94,7 +95,7 @@ pub(crate) fn on_configure(root_id: u32) -> bool {
             .and_then(|cluster| String::from_utf8(cluster).ok()),
     };
     let tracer = Tracer::new(&config, &environment, host::random_seed());
-    host::set_tick_period(tracer.schedule_delay());
+    host::set_tick_period(tracer.tick_period());
     let root = Root {
         id: root_id,
         tracer,
@@ -109,7 +110,7 @@ pub(crate) fn on_configure(root_id: u32) -> bool {
 
 pub(crate) fn on_tick(root_id: u32) {
     with(root_id, |root| {
-        root.tracer.flush();
+        root.tracer.on_tick(host::now());
         root.export();
         root.publish();
     });
@@ -264,12 +265,16 @@ impl Target {
 }
 
 /// A failure in words, with the collector's own where it has some.
-pub(crate) fn describe(failure: Failure) -> String {
+fn describe(failure: Failure) -> String {
     match failure {
         Failure::NotSent => "there is no such cluster".to_owned(),
         Failure::Status(status) => match host::grpc_message() {
             message if message.is_empty() => format!("gRPC status {status}"),
-            message => format!("gRPC status {status}: {message}"),
+            // "Status-Message → "grpc-message" Percent-Encoded" (gRPC over HTTP2)
+            message => {
+                let message = percent_decode_str(&message).decode_utf8_lossy();
+                format!("gRPC status {status}: {message:?}")
+            }
         },
     }
 }

@@ -1,0 +1,41 @@
+# Sidespan. `make help` lists what there is.
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+.PHONY: help run test test-unit test-e2e check fuzz w3c wasm envoy clean
+
+# Seconds of each fuzz target.
+FUZZ_SECONDS ?= 20
+FUZZ_TARGETS := traceparent tracestate b3 configuration
+
+help: ## This list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
+
+run: wasm envoy ## A small mesh of four Envoys that prints its traces; ONCE=1 ends by itself
+	@cargo run --quiet --locked -p sidespan-harness --bin mesh
+
+test: wasm envoy ## Everything that proves it: units, tables, properties, real Envoys (ENVOY_VERSION=1.38.3 for another)
+	@cargo test --quiet --locked --workspace --exclude sidespan-proxy-wasm
+
+test-unit: ## What needs no Envoy
+	@cargo test --quiet --locked -p sidespan-core
+
+test-e2e: wasm envoy ## What needs one
+	@cargo test --quiet --locked -p sidespan-e2e
+
+check: ## Format, lints, who may import whom, docs
+	@./tests/check.sh
+
+fuzz: ## Each parser for FUZZ_SECONDS, with a nightly compiler
+	@./filter/core/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
+w3c: wasm envoy ## The official W3C trace-context suite against the filter; W3C_SUITE=DIR uses a clone that is there
+	@./tests/w3c/run.sh
+
+wasm: ## dist/sidespan.wasm
+	@./filter/proxy-wasm/build.sh
+
+envoy: ## Finds or installs an Envoy; ENVOY_PATH or ENVOY_VERSION choose one
+	@./tests/harness/find-envoy.sh
+
+clean: ## Removes what was built and installed here
+	rm -rf target build dist filter/core/fuzz/target

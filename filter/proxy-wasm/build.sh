@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# Builds dist/sidespan.wasm and its .sha256 with whichever wasm32 toolchain is
+# there: rustup's target, else Debian's packages, else whichever of the two
+# can be installed.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+target=wasm32-unknown-unknown
+package=sidespan-proxy-wasm
+debian_packages="rustc-web cargo-web rust-web-src lld-19"
+# Apart from target/: another compiler, other artefacts.
+export CARGO_TARGET_DIR="$PWD/build/wasm"
+
+have_rustup_target() {
+    command -v rustup >/dev/null && rustup target list --installed 2>/dev/null | grep -qx "$target"
+}
+
+have_debian_toolchain() {
+    [ -x /usr/bin/cargo ] && [ -x /usr/bin/wasm-ld-19 ] && [ -d /usr/lib/rustlib/src/rust/library/std ]
+}
+
+add_rustup_target() {
+    command -v rustup >/dev/null && rustup target add "$target" >build/rustup.log 2>&1
+}
+
+add_debian_toolchain() {
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 1
+    echo "installing Debian's wasm32 toolchain: $debian_packages" >&2
+    {
+        apt-get update &&
+            DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $debian_packages
+    } >build/apt.log 2>&1
+}
+
+build_with_rustup() {
+    cargo build --quiet --locked --release --target "$target" -p "$package"
+}
+
+# Debian ships no precompiled std for wasm32, but its source.
+build_with_debian() {
+    RUSTC_BOOTSTRAP=1 RUSTC=/usr/bin/rustc CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=wasm-ld-19 \
+        /usr/bin/cargo build --quiet --locked --release --target "$target" -p "$package" \
+        -Zbuild-std=std,panic_abort
+}
+
+mkdir -p build dist
+if have_rustup_target; then
+    build_with_rustup
+elif have_debian_toolchain; then
+    build_with_debian
+elif add_rustup_target; then
+    build_with_rustup
+elif add_debian_toolchain && have_debian_toolchain; then
+    build_with_debian
+else
+    cat >&2 <<MESSAGE
+make wasm: no compiler for wasm32 is here, and none could be installed.
+Either of these mends it:
+  rustup target add $target                 (see build/rustup.log for why it failed)
+  apt-get install $debian_packages   (as root, on Debian 12 or later)
+MESSAGE
+    exit 1
+fi
+
+built="build/wasm/$target/release/sidespan_proxy_wasm.wasm"
+if ! cmp -s "$built" dist/sidespan.wasm; then
+    cp "$built" dist/sidespan.wasm
+fi
+(cd dist && sha256sum sidespan.wasm >sidespan.wasm.sha256)
+echo "dist/sidespan.wasm  $(wc -c <dist/sidespan.wasm) bytes"

@@ -1,0 +1,55 @@
+//! The artefact itself.
+
+use std::collections::BTreeSet;
+use wasmparser::{ExternalKind, Parser, Payload};
+
+fn module() -> Vec<u8> {
+    let path = harness::workspace_root().join("dist/sidespan.wasm");
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn the_module_is_small() {
+    let size = module().len();
+    assert!(size < 400 * 1024, "{size} bytes");
+}
+
+/// Envoy calls every callback that a module exports, and each call costs.
+#[test]
+fn the_module_exports_what_it_uses_and_nothing_else() {
+    let bytes = module();
+    let mut exports = BTreeSet::new();
+    for payload in Parser::new(0).parse_all(&bytes) {
+        if let Payload::ExportSection(section) = payload.unwrap() {
+            let functions = section
+                .into_iter()
+                .map(Result::unwrap)
+                .filter(|export| export.kind == ExternalKind::Func);
+            exports.extend(functions.map(|export| export.name.to_owned()));
+        }
+    }
+    let expected = [
+        "proxy_abi_version_0_2_1",
+        "proxy_on_configure",
+        "proxy_on_context_create",
+        "proxy_on_done",
+        "proxy_on_grpc_close",
+        "proxy_on_grpc_receive",
+        "proxy_on_log",
+        "proxy_on_memory_allocate",
+        "proxy_on_request_headers",
+        "proxy_on_tick",
+    ];
+    assert_eq!(exports, expected.map(str::to_owned).into());
+}
+
+#[test]
+fn the_checksum_beside_the_module_is_its_own() {
+    let dist = harness::workspace_root().join("dist");
+    let checked = std::process::Command::new("sha256sum")
+        .args(["--check", "--status", "sidespan.wasm.sha256"])
+        .current_dir(dist)
+        .status()
+        .expect("sha256sum runs");
+    assert!(checked.success());
+}

@@ -1,0 +1,84 @@
+//! What every test needs: an upstream, a collector and an Envoy between them.
+
+use harness::{Envoy, EnvoyBuilder, MockCollector, ReceivedSpan, Upstream};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Long enough for a loaded machine; nothing waits that long if all is well.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+const EXPORTER: &str = "exporter: { otlp_grpc: { cluster: otel-collector } }";
+const QUICK_EXPORTER: &str =
+    "exporter: { otlp_grpc: { cluster: otel-collector }, batch: { schedule_delay: 50ms } }";
+
+/// An Envoy of `envoy-configs/` with an upstream behind it and a collector beside it.
+pub struct Stage {
+    pub envoy: Envoy,
+    pub upstream: Upstream,
+    pub collector: MockCollector,
+    listener: u16,
+}
+
+impl Stage {
+    /// The gateway, exporting without delay.
+    pub fn edge() -> Self {
+        Self::edge_with(|edge| edge.replace(EXPORTER, QUICK_EXPORTER))
+    }
+
+    /// The gateway with other changes to its file.
+    pub fn edge_with(change: impl FnOnce(EnvoyBuilder) -> EnvoyBuilder) -> Self {
+        Self::start("envoy-configs/edge.yaml", 10000, change)
+    }
+
+    /// The gateway with another exporter and whatever follows it in the configuration.
+    pub fn edge_exporting(exporter: &str) -> Self {
+        Self::edge_with(|edge| edge.replace(EXPORTER, exporter))
+    }
+
+    /// The inbound half of a sidecar, exporting without delay.
+    pub fn inbound() -> Self {
+        let quick = |envoy: EnvoyBuilder| envoy.replace(EXPORTER, QUICK_EXPORTER);
+        Self::start("envoy-configs/inbound.yaml", 15006, quick)
+    }
+
+    fn start(file: &str, listener: u16, change: impl FnOnce(EnvoyBuilder) -> EnvoyBuilder) -> Self {
+        let upstream = Upstream::start();
+        let collector = MockCollector::start();
+        let envoy = Envoy::from_file(file)
+            .port(8080, upstream.port())
+            .port(4317, collector.port());
+        let envoy = change(envoy).start();
+        Self {
+            envoy,
+            upstream,
+            collector,
+            listener,
+        }
+    }
+
+    /// Where requests go.
+    pub fn addr(&self) -> SocketAddr {
+        self.envoy.addr(self.listener)
+    }
+
+    /// The one span that was exported.
+    pub fn span(&self) -> ReceivedSpan {
+        let mut spans = self.collector.wait_spans(1, PATIENCE);
+        assert_eq!(spans.len(), 1, "{spans:#?}");
+        spans.remove(0)
+    }
+
+    /// A counter of the filter.
+    pub fn stat(&self, name: &str) -> u64 {
+        let full = format!("wasmcustom.sidespan.{name}");
+        self.envoy
+            .stat(&full)
+            .unwrap_or_else(|| panic!("there is no stat {full}"))
+    }
+
+    /// Waits for a counter of the filter.
+    pub fn wait_stat(&self, name: &str, pred: impl Fn(u64) -> bool) -> u64 {
+        let full = format!("wasmcustom.sidespan.{name}");
+        self.envoy.wait_stat(&full, pred, PATIENCE)
+    }
+}
