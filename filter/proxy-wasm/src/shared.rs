@@ -21,8 +21,10 @@ fn key(what: &str) -> String {
 /// The document is good and stays in mind for the day that one is not.
 pub(crate) fn accepted(document: &[u8]) {
     Counter::define(CONFIG_REJECTED);
-    host::set_shared_data(&key("good"), document, 0);
-    host::set_shared_data(&key("bad"), b"", 0);
+    if is_first(&key("good"), document) {
+        // From here on, a fault that was reported before is news again.
+        host::set_shared_data(&key("bad"), b"", 0);
+    }
 }
 
 /// The last good configuration of this plugin, whichever worker took it.

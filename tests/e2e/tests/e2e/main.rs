@@ -7,3 +7,4 @@ mod propagation;
 mod reload;
 mod spans;
 mod stage;
+mod w3c;

@@ -154,8 +154,10 @@ fn the_last_good_configuration_stays_when_a_new_one_is_wrong() {
             .find(|call| call.authority == "third")
             .cloned()
     });
-    // The same fault again is news again.
-    proxy.reload("exporter: { otlp_grpc: { cluster: otel-collector, authority: second }, batch: { max_queue_size: none } }");
+    proxy.reload(
+        "exporter: { otlp_grpc: { cluster: otel-collector }, batch: { schedule_delay: soon } }",
+    );
+    proxy.envoy.wait_log("\"soon\" is not a duration", PATIENCE);
     proxy
         .envoy
         .wait_stat("wasmcustom.sidespan.config_rejected", |n| n == 2, PATIENCE);

@@ -7,8 +7,8 @@ use std::time::Duration;
 /// Long enough for a loaded machine; nothing waits that long if all is well.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-const EXPORTER: &str = "exporter: { otlp_grpc: { cluster: otel-collector } }";
-const QUICK_EXPORTER: &str =
+pub const EXPORTER: &str = "exporter: { otlp_grpc: { cluster: otel-collector } }";
+pub const QUICK_EXPORTER: &str =
     "exporter: { otlp_grpc: { cluster: otel-collector }, batch: { schedule_delay: 50ms } }";
 
 /// An Envoy of `envoy-configs/` with an upstream behind it and a collector beside it.

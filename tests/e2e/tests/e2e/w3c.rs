@@ -1,0 +1,161 @@
+//! The official W3C trace-context suite, at its strictest level, around an
+//! application that only forwards headers.
+//!
+//! `make w3c` fetches the suite and runs this.
+
+use crate::stage::{EXPORTER, QUICK_EXPORTER};
+use harness::{Envoy, workspace_root};
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+/// Where the suite listens for what the application sends on. Fixed by it.
+const SUITE_PORT: u16 = 7777;
+
+/// A child that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts the application behind an outbound proxy, if there is one.
+fn application(outbound: Option<u16>) -> (Running, u16) {
+    let mut child = Command::new(python())
+        .arg(workspace_root().join("tests/w3c/app.py"))
+        .args(outbound.map(|port| port.to_string()))
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the application starts");
+    let mut line = String::new();
+    let stdout = child.stdout.take().expect("its output");
+    BufReader::new(stdout)
+        .read_line(&mut line)
+        .expect("its port");
+    let port = line.trim().parse().expect("a port");
+    (Running(child), port)
+}
+
+fn python() -> PathBuf {
+    PathBuf::from(std::env::var_os("W3C_PYTHON").expect("W3C_PYTHON: run `make w3c`"))
+}
+
+/// Runs the suite and gives how many of its tests there are, and which fail.
+fn run_suite(inbound: &Envoy) -> (usize, Vec<String>) {
+    let suite = PathBuf::from(std::env::var_os("W3C_SUITE").expect("W3C_SUITE: run `make w3c`"));
+    let output = Command::new(python())
+        .args(["-m", "unittest", "-v", "test"])
+        .current_dir(suite.join("test"))
+        .env(
+            "SERVICE_ENDPOINT",
+            format!("http://{}/test", inbound.addr(15006)),
+        )
+        .env("STRICT_LEVEL", "2")
+        .env("SPEC_LEVEL", "2")
+        .output()
+        .expect("the suite runs");
+    let text = String::from_utf8_lossy(&output.stderr);
+    let count = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Ran ")?.split(' ').next()?.parse().ok())
+        .unwrap_or_else(|| panic!("the suite did not finish:\n{text}"));
+    let failed = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("FAIL: ").or(line.strip_prefix("ERROR: ")))
+        .map(|line| line.split(' ').next().unwrap_or(line).to_owned())
+        .collect();
+    (count, failed)
+}
+
+/// Puts the tracer that is built into Envoy in the filter's place.
+fn with_built_in_tracer(text: &str) -> String {
+    let (before, rest) = text
+        .split_once("          - name: sidespan\n")
+        .expect("the filter");
+    let (_, router) = rest
+        .split_once("          - name: envoy.filters.http.router")
+        .expect("the router");
+    let tracing = r#"          tracing:
+            provider:
+              name: envoy.tracers.opentelemetry
+              typed_config:
+                "@type": type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig
+                grpc_service: { envoy_grpc: { cluster_name: otel-collector } }
+                service_name: service
+"#;
+    let before = before.replace(
+        "          http_filters:\n",
+        &format!("{tracing}          http_filters:\n"),
+    );
+    format!("{before}          - name: envoy.filters.http.router{router}")
+}
+
+fn proxy(role: &str, built_in: bool, fixed: u16, next: u16) -> Envoy {
+    let path = workspace_root().join(format!("envoy-configs/{role}.yaml"));
+    let text = std::fs::read_to_string(path).expect("the configuration");
+    let envoy = if built_in {
+        Envoy::from_yaml(with_built_in_tracer(&text))
+    } else {
+        Envoy::from_yaml(text).replace(EXPORTER, QUICK_EXPORTER)
+    };
+    envoy.port(fixed, next).start()
+}
+
+fn passed(built_in: bool, with_outbound: bool) -> (usize, Vec<String>) {
+    let outbound = with_outbound.then(|| proxy("outbound", built_in, 8081, SUITE_PORT));
+    let (_application, port) = application(outbound.as_ref().map(|envoy| envoy.port(15001)));
+    let inbound = proxy("inbound", built_in, 8080, port);
+    let (count, failed) = run_suite(&inbound);
+    let who = if built_in {
+        "Envoy's own tracer"
+    } else {
+        "Sidespan"
+    };
+    let place = if with_outbound {
+        "inbound and outbound"
+    } else {
+        "inbound only"
+    };
+    println!(
+        "W3C trace-context, {who} {place}: {} of {count}",
+        count - failed.len()
+    );
+    (count, failed)
+}
+
+#[test]
+#[ignore = "needs the official suite: `make w3c`"]
+fn w3c_suite() {
+    let (count, failed) = passed(false, true);
+    assert_eq!(count, 41, "another version of the suite?");
+    assert_eq!(failed, [""; 0], "inbound and outbound");
+
+    // The application sends the same headers with each of several calls, and
+    // without a proxy on the way out nothing gives each call an id of its own.
+    let (count, failed) = passed(false, false);
+    assert_eq!(count, 41);
+    assert_eq!(
+        failed,
+        [
+            "test_multiple_requests_with_illegal_traceparent",
+            "test_multiple_requests_with_valid_traceparent",
+            "test_multiple_requests_without_traceparent",
+        ]
+    );
+}
+
+#[test]
+#[ignore = "needs the official suite: `make w3c`"]
+fn w3c_suite_for_comparison() {
+    for with_outbound in [true, false] {
+        let (count, failed) = passed(true, with_outbound);
+        assert_eq!(count, 41);
+        assert!(
+            failed.len() > 20,
+            "Envoy's own tracer has become better: {failed:?}"
+        );
+    }
+}
