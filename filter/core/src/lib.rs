@@ -17,12 +17,14 @@
 //! configuration. A span's attributes are encoded to OTLP as they are set, the
 //! span when its stream ends, straight into its batch; a flush only copies.
 
+pub mod attribute;
 pub mod batch;
 pub mod config;
 pub mod exporter;
 pub mod id;
 pub mod otlp;
 pub mod propagation;
+mod protobuf;
 pub mod resource;
 pub mod sampler;
 pub mod semconv;

@@ -2,52 +2,12 @@
 //! between, and the collector's answer back
 //! (opentelemetry-proto, `trace/v1/trace.proto`).
 
+use crate::protobuf::{
+    key_len, len_delimited_len, put_bytes, put_fixed32, put_fixed64, put_len, put_varint,
+    varint_len,
+};
 use crate::span::Span;
-use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
-/// The value of an attribute.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Value<'a> {
-    /// UTF-8 by its type, as OTLP demands.
-    Str(&'a str),
-    /// A signed integer.
-    Int(i64),
-    /// True or false.
-    Bool(bool),
-}
-
-impl Value<'_> {
-    /// The length of the `AnyValue`.
-    fn len(self) -> usize {
-        match self {
-            Value::Str(s) => len_delimited_len(1, s.len()),
-            Value::Bool(_) => key_len(2) + 1,
-            Value::Int(i) => key_len(3) + encoded_len_varint(i.cast_unsigned()),
-        }
-    }
-
-    fn encode(self, out: &mut Vec<u8>) {
-        match self {
-            Value::Str(s) => put_bytes(1, s.as_bytes(), out),
-            Value::Bool(b) => put_varint(2, u64::from(b), out),
-            Value::Int(i) => put_varint(3, i.cast_unsigned(), out),
-        }
-    }
-}
-
-/// Appends one `KeyValue` as field `field` of the message around it.
-pub(crate) fn put_key_value(field: u32, key: &str, value: Value<'_>, out: &mut Vec<u8>) {
-    let len = len_delimited_len(1, key.len()) + len_delimited_len(2, value.len());
-    put_len(field, len, out);
-    put_bytes(1, key.as_bytes(), out);
-    put_len(2, value.len(), out);
-    value.encode(out);
-}
-
-/// The field of `Span` that holds its attributes.
-pub(crate) const SPAN_ATTRIBUTES: u32 = 9;
-/// The field of `Resource` that holds its attributes.
-pub(crate) const RESOURCE_ATTRIBUTES: u32 = 1;
 /// The field of `ScopeSpans` that holds its spans.
 const SCOPE_SPANS_SPANS: u32 = 2;
 
@@ -84,7 +44,7 @@ fn span_len(span: &Span) -> usize {
         + span.attributes.len()
         + match span.dropped_attributes {
             0 => 0,
-            n => key_len(10) + encoded_len_varint(u64::from(n)),
+            n => key_len(10) + varint_len(u64::from(n)),
         }
         + if span.is_error {
             len_delimited_len(15, status_len())
@@ -125,8 +85,7 @@ pub(crate) fn put_span(span: &Span, end_unix_nanos: u64, out: &mut Vec<u8>) {
         put_len(15, status_len(), out);
         put_varint(STATUS_CODE, STATUS_CODE_ERROR, out);
     }
-    encode_key(16, WireType::ThirtyTwoBit, out);
-    out.extend_from_slice(&span_flags(span).to_le_bytes());
+    put_fixed32(16, span_flags(span), out);
 }
 
 /// What is the same in every request of one exporter: the resource and the
@@ -186,28 +145,4 @@ pub struct PartialSuccess {
     /// In the collector's words.
     #[prost(string, tag = "2")]
     pub error_message: String,
-}
-
-fn len_delimited_len(field: u32, len: usize) -> usize {
-    key_len(field) + encoded_len_varint(len as u64) + len
-}
-
-fn put_len(field: u32, len: usize, out: &mut Vec<u8>) {
-    encode_key(field, WireType::LengthDelimited, out);
-    encode_varint(len as u64, out);
-}
-
-pub(crate) fn put_bytes(field: u32, bytes: &[u8], out: &mut Vec<u8>) {
-    put_len(field, bytes.len(), out);
-    out.extend_from_slice(bytes);
-}
-
-fn put_varint(field: u32, value: u64, out: &mut Vec<u8>) {
-    encode_key(field, WireType::Varint, out);
-    encode_varint(value, out);
-}
-
-fn put_fixed64(field: u32, value: u64, out: &mut Vec<u8>) {
-    encode_key(field, WireType::SixtyFourBit, out);
-    out.extend_from_slice(&value.to_le_bytes());
 }

@@ -1,12 +1,15 @@
 //! The resource: who sends the spans.
 
-use crate::otlp::{RESOURCE_ATTRIBUTES, Value, put_key_value};
+use crate::attribute::{Value, put_key_value};
 use crate::semconv;
 
 /// The name of the instrumentation scope and of the SDK.
 pub(crate) const SDK_NAME: &str = "sidespan";
 /// The version of both.
 pub(crate) const SDK_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The field of OTLP's `Resource` that holds its attributes.
+const ATTRIBUTES: u32 = 1;
 
 /// What the resource is made of, gathered by the host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,7 +45,7 @@ impl Resource {
             (semconv::TELEMETRY_SDK_LANGUAGE, "rust"),
             (semconv::TELEMETRY_SDK_VERSION, SDK_VERSION),
         ] {
-            put_key_value(RESOURCE_ATTRIBUTES, key, Value::Str(value), &mut bytes);
+            put_key_value(ATTRIBUTES, key, Value::Str(value), &mut bytes);
         }
         Self(bytes)
     }

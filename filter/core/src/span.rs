@@ -1,7 +1,7 @@
 //! The span being recorded, and its limits.
 
+use crate::attribute::{Value, put_key_value};
 use crate::id::SpanId;
-use crate::otlp::{SPAN_ATTRIBUTES, Value, put_key_value};
 use crate::span_context::SpanContext;
 use std::borrow::Cow;
 
@@ -18,6 +18,9 @@ pub enum SpanKind {
 /// The longest string value in bytes: enough for a long URL, and a peer that
 /// sends 60 KiB of it fills no queue.
 pub const MAX_ATTRIBUTE_LENGTH: usize = 1024;
+
+/// The field of OTLP's `Span` that holds its attributes.
+const ATTRIBUTES: u32 = 9;
 
 /// A span from its start to its end.
 ///
@@ -80,6 +83,6 @@ impl Span {
     }
 
     fn set(&mut self, key: &str, value: Value<'_>) {
-        put_key_value(SPAN_ATTRIBUTES, key, value, &mut self.attributes);
+        put_key_value(ATTRIBUTES, key, value, &mut self.attributes);
     }
 }

@@ -78,7 +78,7 @@ impl<'a> TraceState<'a> {
                 }
             }
         }
-        state.verbatim = line_count == 1 && state.encoded_len() == received;
+        state.verbatim = line_count == 1 && state.len > 0 && state.encoded_len() == received;
         Ok(state)
     }
 

@@ -3,15 +3,10 @@
 //!
 //! `host.rs` is the ABI; `root.rs` is configuration and export, one context
 //! for each worker and plugin; `http.rs` is streams; `shared.rs` is what the
-//! workers tell each other. Built for wasm32 only.
+//! workers tell each other; `document.rs` is how Envoy hands a configuration over.
 
-#[cfg(target_arch = "wasm32")]
 mod document;
-#[cfg(target_arch = "wasm32")]
 mod host;
-#[cfg(target_arch = "wasm32")]
 mod http;
-#[cfg(target_arch = "wasm32")]
 mod root;
-#[cfg(target_arch = "wasm32")]
 mod shared;

@@ -153,6 +153,7 @@ impl<'a> MultiHeaders<'a> {
                 Ok(context(trace_id(trace)?, span_id, sampling))
             }
             (None, None) if sampling != SamplingState::Deferred => Ok(Parsed::Decision(sampling)),
+            (None, None) if !self.parent_span_id.is_present() => Ok(Parsed::Absent),
             _ => Err(Malformed::Incomplete),
         }
     }
@@ -160,18 +161,17 @@ impl<'a> MultiHeaders<'a> {
     /// > Debug implies an accept decision, so don't also send the
     /// > `X-B3-Sampled` header.
     ///
-    /// Who sends both means debug.
+    /// Who sends both means debug. Of flags, "absent or any other values can
+    /// be ignored", and of a repeated state "the first value wins".
     fn sampling(&self) -> Result<SamplingState, Malformed> {
-        let sampled = match self.sampled.single()? {
-            None => SamplingState::Deferred,
+        if self.flags.value == Some(b"1") {
+            return Ok(SamplingState::Debug);
+        }
+        match self.sampled.value {
+            None => Ok(SamplingState::Deferred),
             // The debug state has a header of its own here.
-            Some(b"d") => return Err(Malformed::Sampling),
-            Some(value) => sampling_state(value)?,
-        };
-        match self.flags.single()? {
-            Some(b"1") => Ok(SamplingState::Debug),
-            None | Some(b"0") => Ok(sampled),
-            Some(_) => Err(Malformed::Sampling),
+            Some(b"d") => Err(Malformed::Sampling),
+            Some(value) => sampling_state(value),
         }
     }
 }

@@ -74,9 +74,9 @@ fn the_authority_is_explicit() {
     let istio = Stage::edge_with(|edge| {
         edge.replace(
             "cluster: otel-collector }",
-            &format!("cluster: \"{cluster}\" }}"),
+            format!("cluster: \"{cluster}\" }}"),
         )
-        .replace("name: otel-collector", &format!("name: \"{cluster}\""))
+        .replace("name: otel-collector", format!("name: \"{cluster}\""))
     });
     client::get(istio.addr(), "/");
     assert_eq!(istio.collector.wait_calls(1, PATIENCE)[0].authority, host);

@@ -1,10 +1,14 @@
 //! What a user sees of Sidespan through a real Envoy.
 
+mod comparison;
 mod configuration;
+mod docs;
 mod export;
+mod func_e;
 mod module;
 mod propagation;
 mod reload;
 mod spans;
 mod stage;
+mod vectors;
 mod w3c;

@@ -1,7 +1,7 @@
 //! Contexts through a real Envoy, hostile ones included.
 
-use crate::stage::{PATIENCE, Stage};
-use harness::{Envoy, client};
+use crate::stage::{EXPORTER, PATIENCE, QUICK_EXPORTER, Stage};
+use harness::{Envoy, EnvoyBuilder, client};
 
 const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -14,23 +14,30 @@ fn is_traceparent(value: &str) -> bool {
         if hex(trace, 32) && hex(span, 16) && hex(flags, 2) && trace != "0".repeat(32) && span != "0".repeat(16))
 }
 
-/// An edge that takes more and longer headers than Envoy does by default.
-fn tolerant() -> Stage {
-    Stage::edge_with(|edge| {
-        edge.replace(
-            "use_remote_address: true",
-            "use_remote_address: true\n          max_request_headers_kb: 1024\n          common_http_protocol_options: { max_headers_count: 4000 }",
+/// Takes more and longer headers than Envoy does by default.
+pub fn tolerant(envoy: EnvoyBuilder) -> EnvoyBuilder {
+    envoy
+        .replace(
+            "          route_config:",
+            "          max_request_headers_kb: 1024
+          common_http_protocol_options: { max_headers_count: 4000 }
+          route_config:",
         )
         .replace(
-            "- name: service\n    type: STATIC",
-            "- name: service\n    type: STATIC\n    typed_extension_protocol_options:\n      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:\n        \"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions\n        explicit_http_config: { http_protocol_options: {} }\n        common_http_protocol_options: { max_headers_count: 4000 }",
+            "    type: STATIC\n    load_assignment:",
+            "    type: STATIC
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        \"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: { http_protocol_options: {} }
+        common_http_protocol_options: { max_headers_count: 4000 }
+    load_assignment:",
         )
-    })
 }
 
 #[test]
 fn hostile_trace_headers_give_a_new_trace_and_never_a_failed_request() {
-    let stage = tolerant();
+    let stage = Stage::edge_with(|edge| tolerant(edge).replace(EXPORTER, QUICK_EXPORTER));
     let long_state = format!("a={}", "x".repeat(64 << 10));
     let many_members = (0..5000)
         .map(|i| format!("k{i}=v"))
@@ -109,13 +116,8 @@ fn hostile_trace_headers_give_a_new_trace_and_never_a_failed_request() {
         b"",
     );
     assert_eq!(client::get(stage.addr(), "/alive").status, 200);
-    assert_eq!(
-        stage
-            .envoy
-            .stat("wasm.envoy.wasm.runtime.v8.active")
-            .is_some(),
-        true
-    );
+    // A VM that trapped would let requests through and trace none of them.
+    stage.collector.wait_spans(cases.len() + 1, PATIENCE);
 }
 
 #[test]
@@ -159,7 +161,7 @@ fn spans_link_across_hops_in_each_format() {
         let first = Envoy::from_file("envoy-configs/edge.yaml")
             .replace(
                 "exporter: { otlp_grpc: { cluster: otel-collector } }",
-                &format!(
+                format!(
                     "propagation: {{ inject: [{inject}] }}\n                    exporter: {{ otlp_grpc: {{ cluster: otel-collector }}, batch: {{ schedule_delay: 50ms }} }}"
                 ),
             )

@@ -224,7 +224,7 @@ fn grpc_calls_are_named_after_their_method_and_tell_their_status() {
         explicit_http_config: { http2_protocol_options: {} }
 "#;
     let stage = Stage::edge_with(|edge| {
-        edge.replace("- name: service\n    type", &format!("{http2}    type"))
+        edge.replace("- name: service\n    type", format!("{http2}    type"))
     });
     for (n, (path, status, name, is_error)) in [
         ("/pkg.Svc/Ok", 0, "OK", false),

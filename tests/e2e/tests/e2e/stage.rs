@@ -37,8 +37,12 @@ impl Stage {
 
     /// The inbound half of a sidecar, exporting without delay.
     pub fn inbound() -> Self {
-        let quick = |envoy: EnvoyBuilder| envoy.replace(EXPORTER, QUICK_EXPORTER);
-        Self::start("envoy-configs/inbound.yaml", 15006, quick)
+        Self::inbound_with(|inbound| inbound.replace(EXPORTER, QUICK_EXPORTER))
+    }
+
+    /// The inbound half of a sidecar with other changes to its file.
+    pub fn inbound_with(change: impl FnOnce(EnvoyBuilder) -> EnvoyBuilder) -> Self {
+        Self::start("envoy-configs/inbound.yaml", 15006, change)
     }
 
     fn start(file: &str, listener: u16, change: impl FnOnce(EnvoyBuilder) -> EnvoyBuilder) -> Self {
@@ -81,4 +85,27 @@ impl Stage {
         let full = format!("wasmcustom.sidespan.{name}");
         self.envoy.wait_stat(&full, pred, PATIENCE)
     }
+}
+
+/// Puts the tracer that is built into Envoy in the filter's place.
+pub fn with_built_in_tracer(text: &str) -> String {
+    let (before, rest) = text
+        .split_once("          - name: sidespan\n")
+        .expect("the filter");
+    let (_, router) = rest
+        .split_once("          - name: envoy.filters.http.router")
+        .expect("the router");
+    let tracing = r#"          tracing:
+            provider:
+              name: envoy.tracers.opentelemetry
+              typed_config:
+                "@type": type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig
+                grpc_service: { envoy_grpc: { cluster_name: otel-collector } }
+                service_name: service
+"#;
+    let before = before.replace(
+        "          http_filters:\n",
+        &format!("{tracing}          http_filters:\n"),
+    );
+    format!("{before}          - name: envoy.filters.http.router{router}")
 }

@@ -3,7 +3,7 @@
 //!
 //! `make w3c` fetches the suite and runs this.
 
-use crate::stage::{EXPORTER, QUICK_EXPORTER};
+use crate::stage::{EXPORTER, QUICK_EXPORTER, with_built_in_tracer};
 use harness::{Envoy, workspace_root};
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -68,29 +68,6 @@ fn run_suite(inbound: &Envoy) -> (usize, Vec<String>) {
         .map(|line| line.split(' ').next().unwrap_or(line).to_owned())
         .collect();
     (count, failed)
-}
-
-/// Puts the tracer that is built into Envoy in the filter's place.
-fn with_built_in_tracer(text: &str) -> String {
-    let (before, rest) = text
-        .split_once("          - name: sidespan\n")
-        .expect("the filter");
-    let (_, router) = rest
-        .split_once("          - name: envoy.filters.http.router")
-        .expect("the router");
-    let tracing = r#"          tracing:
-            provider:
-              name: envoy.tracers.opentelemetry
-              typed_config:
-                "@type": type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig
-                grpc_service: { envoy_grpc: { cluster_name: otel-collector } }
-                service_name: service
-"#;
-    let before = before.replace(
-        "          http_filters:\n",
-        &format!("{tracing}          http_filters:\n"),
-    );
-    format!("{before}          - name: envoy.filters.http.router{router}")
 }
 
 fn proxy(role: &str, built_in: bool, fixed: u16, next: u16) -> Envoy {
