@@ -1,7 +1,7 @@
 # Sidespan. `make help` lists what there is.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test test-unit test-e2e check fuzz w3c wasm envoy clean
+.PHONY: help run example test test-unit test-e2e check fuzz w3c wasm envoy clean
 
 # Seconds of each fuzz target.
 FUZZ_SECONDS ?= 20
@@ -13,7 +13,10 @@ help: ## This list
 run: wasm envoy ## A small mesh of four Envoys that prints its traces; ONCE=1 ends by itself
 	@cargo run --quiet --locked -p sidespan-harness --bin mesh
 
-test: wasm envoy ## Everything that proves it: units, tables, properties, real Envoys (ENVOY_VERSION=1.38.3 for another)
+example: wasm envoy ## One of examples/, by NAME=
+	@cargo run --quiet --locked -p sidespan-harness --bin example -- $(NAME)
+
+test: wasm envoy ## Everything that proves it: units, tables, properties, real Envoys (ENVOY_VERSION=1.38.2 for another)
 	@cargo test --quiet --locked --workspace --exclude sidespan-proxy-wasm
 
 test-unit: ## What needs no Envoy
@@ -25,7 +28,7 @@ test-e2e: wasm envoy ## What needs one
 check: ## Format, lints, who may import whom, docs
 	@./tests/check.sh
 
-fuzz: ## Each parser for FUZZ_SECONDS, with a nightly compiler
+fuzz: ## Each parser for FUZZ_SECONDS
 	@./filter/core/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 w3c: wasm envoy ## The official W3C trace-context suite against the filter; W3C_SUITE=DIR uses a clone that is there

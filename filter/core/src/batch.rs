@@ -81,7 +81,7 @@ impl BatchSpanProcessor {
         if self.open.spans.capacity() == 0 {
             // The first span foretells the size of the others; what a batch
             // allocates never passes what the queue may hold.
-            let expected = len * self.config.max_export_batch_size;
+            let expected = len.saturating_mul(self.config.max_export_batch_size);
             self.open
                 .spans
                 .reserve(expected.min(self.config.max_queue_bytes));
@@ -106,11 +106,13 @@ impl BatchSpanProcessor {
     }
 
     /// Flushes what would have waited longer than the schedule's delay by the
-    /// next tick.
+    /// next tick, and what is younger than nothing since the clock was set
+    /// back.
     pub fn on_tick(&mut self, now_unix_nanos: u64) {
-        let waited =
-            Duration::from_nanos(now_unix_nanos.saturating_sub(self.open.opened_unix_nanos));
-        if waited + self.tick_period() > self.config.schedule_delay {
+        let waited = now_unix_nanos.checked_sub(self.open.opened_unix_nanos);
+        let is_due =
+            |nanos| Duration::from_nanos(nanos) + self.tick_period() > self.config.schedule_delay;
+        if waited.is_none_or(is_due) {
             self.flush();
         }
     }

@@ -35,8 +35,7 @@ impl Config {
                 format!("not JSON: {message}"),
             )
         })?;
-        let raw: raw::Config = deserr::deserialize(value)?;
-        raw.try_into()
+        deserr::deserialize::<raw::Config, _, _>(value).map(Self::from)
     }
 }
 

@@ -262,7 +262,7 @@ impl Propagator {
         if carried.tracestate && !extraction.trace_state.is_verbatim() {
             w3c::write_trace_state(&extraction.trace_state, injector);
         }
-        let debug = extraction.sampling == SamplingState::Debug;
+        let debug = extraction.sampling == SamplingState::Debug && context.flags.is_sampled();
         if wanted(Format::B3) || carried.b3 {
             b3::write_single(context, parent, debug, injector);
         }

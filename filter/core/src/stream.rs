@@ -211,12 +211,16 @@ fn record_url(head: &RequestHead<'_>, span: &mut Span) {
             }
         }
         SpanKind::Client => {
-            let mut full = format!("{scheme}://{authority}{path}");
-            if let Some(query) = query {
-                full.push('?');
-                full.push_str(&query);
+            // "Absolute URL": CONNECT has none. The target `*` has no path.
+            if !scheme.is_empty() {
+                let path = if path == "*" { "" } else { path };
+                let mut full = format!("{scheme}://{authority}{path}");
+                if let Some(query) = query {
+                    full.push('?');
+                    full.push_str(&query);
+                }
+                span.set_str(semconv::URL_FULL, &full);
             }
-            span.set_str(semconv::URL_FULL, &full);
         }
     }
     let (host, port) = split_host_port(authority);

@@ -6,7 +6,15 @@ use std::borrow::Cow;
 /// (<https://opentelemetry.io/docs/specs/semconv/attributes-registry/url/>,
 /// note on `url.query`). Compared without case: a secret in other letters is
 /// a secret still.
-const SECRET_KEYS: [&str; 4] = ["AWSAccessKeyId", "Signature", "sig", "X-Goog-Signature"];
+const SECRET_KEYS: [&str; 7] = [
+    "AWSAccessKeyId",
+    "Signature",
+    "sig",
+    "X-Goog-Signature",
+    "X-Amz-Signature",
+    "X-Amz-Credential",
+    "X-Amz-Security-Token",
+];
 const REDACTED: &str = "REDACTED";
 
 /// A request target, `/path?query`, cut in two. The fragment, which no client
@@ -53,7 +61,7 @@ pub(crate) fn without_user_info(authority: &str) -> &str {
 }
 
 /// `host:port`, `[v6]:port`, `host` or `[v6]` as host and port; the brackets
-/// are no part of an address.
+/// are no part of an address, and an empty port is none (RFC 3986, 3.2).
 pub(crate) fn split_host_port(authority: &str) -> (&str, Option<u16>) {
     if let Some(rest) = authority.strip_prefix('[')
         && let Some((host, rest)) = rest.split_once(']')
@@ -61,6 +69,7 @@ pub(crate) fn split_host_port(authority: &str) -> (&str, Option<u16>) {
         return (host, rest.strip_prefix(':').and_then(|p| p.parse().ok()));
     }
     match authority.rsplit_once(':') {
+        Some((host, "")) if !host.contains(':') => (host, None),
         Some((host, port)) if !host.contains(':') => match port.parse() {
             Ok(port) => (host, Some(port)),
             Err(_) => (authority, None),

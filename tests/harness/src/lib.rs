@@ -6,6 +6,7 @@
 pub mod client;
 pub mod collector;
 pub mod envoy;
+pub mod example;
 pub mod load;
 pub mod relay;
 pub mod upstream;

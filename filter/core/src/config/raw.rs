@@ -1,7 +1,7 @@
 //! The document's shape. Every leaf parses its own text; what concerns two
 //! keys at once is checked where the domain's type is made.
 
-use super::{Fault, Faults};
+use super::Faults;
 use crate::batch::BatchConfig;
 use crate::exporter::{OtlpGrpc, default_authority};
 use crate::propagation::{Format, Propagator};
@@ -31,98 +31,146 @@ struct Exporter {
 }
 
 #[derive(Debug, Deserr)]
-#[deserr(error = Faults, deny_unknown_fields)]
+#[deserr(error = Faults, deny_unknown_fields, validate = with_authority -> Faults)]
 struct Grpc {
     cluster: ClusterName,
     #[deserr(default)]
-    authority: Option<Authority>,
+    authority: Given<Authority>,
     #[deserr(default)]
-    timeout: Option<Span>,
+    timeout: Given<Span>,
 }
 
 #[derive(Debug, Default, Deserr)]
-#[deserr(error = Faults, deny_unknown_fields)]
+#[deserr(error = Faults, deny_unknown_fields, validate = within_queue -> Faults)]
 struct Batch {
     #[deserr(default)]
-    max_queue_size: Option<Count>,
+    max_queue_size: Given<Count>,
     #[deserr(default)]
-    max_queue_bytes: Option<Size>,
+    max_queue_bytes: Given<Size>,
     #[deserr(default)]
-    max_export_batch_size: Option<Count>,
+    max_export_batch_size: Given<Count>,
     #[deserr(default)]
-    schedule_delay: Option<Span>,
+    schedule_delay: Given<Span>,
     #[deserr(default)]
-    max_concurrent_exports: Option<Count>,
+    max_concurrent_exports: Given<Count>,
 }
 
 #[derive(Debug, Default, Deserr)]
 #[deserr(error = Faults, deny_unknown_fields)]
 struct Propagation {
     #[deserr(default)]
-    extract: Option<Formats>,
+    extract: Given<Formats>,
     #[deserr(default)]
-    inject: Option<Formats>,
+    inject: Given<Formats>,
 }
 
-impl TryFrom<Config> for super::Config {
-    type Error = Faults;
+/// A key that may be left out, but not left empty: null is no value.
+#[derive(Debug)]
+struct Given<T>(Option<T>);
 
-    fn try_from(raw: Config) -> Result<Self, Faults> {
+impl<T> Default for Given<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T: Deserr<Faults>> Deserr<Faults> for Given<T> {
+    fn deserialize_from_value<V: IntoValue>(
+        value: Value<V>,
+        location: ValuePointerRef<'_>,
+    ) -> Result<Self, Faults> {
+        T::deserialize_from_value(value, location).map(|value| Self(Some(value)))
+    }
+}
+
+impl From<Config> for super::Config {
+    fn from(raw: Config) -> Self {
         let grpc = raw.exporter.otlp_grpc;
-        let authority = match grpc.authority {
-            Some(Authority(authority)) if !authority.is_empty() => authority,
-            _ => default_authority(&grpc.cluster.0).to_owned(),
-        };
-        let formats = |given: Option<Formats>, default| given.map_or(default, |formats| formats.0);
+        let formats = |given: Given<Formats>, default| given.0.map_or(default, |formats| formats.0);
         let default = Propagator::default();
-        Ok(Self {
+        Self {
             service_name: raw.service_name,
             exporter: OtlpGrpc {
+                authority: grpc.authority(),
+                timeout: grpc
+                    .timeout
+                    .0
+                    .map_or(Duration::from_secs(10), |span| span.0),
                 cluster: grpc.cluster.0,
-                authority,
-                timeout: grpc.timeout.map_or(Duration::from_secs(10), |span| span.0),
             },
-            batch: raw.exporter.batch.try_into()?,
+            batch: raw.exporter.batch.into(),
             propagator: Propagator {
                 extract: formats(raw.propagation.extract, default.extract),
                 inject: formats(raw.propagation.inject, default.inject),
             },
-        })
+        }
     }
 }
 
-impl TryFrom<Batch> for BatchConfig {
-    type Error = Faults;
+impl Grpc {
+    fn authority(&self) -> String {
+        match &self.authority.0 {
+            Some(Authority(authority)) if !authority.is_empty() => authority.clone(),
+            _ => default_authority(&self.cluster.0).to_owned(),
+        }
+    }
+}
 
-    fn try_from(raw: Batch) -> Result<Self, Faults> {
+/// Where the cluster's name is no authority, one must be given.
+fn with_authority(grpc: Grpc, location: ValuePointerRef<'_>) -> Result<Grpc, Faults> {
+    match Authority::parse(&grpc.authority()) {
+        Ok(_) => Ok(grpc),
+        Err(message) => Err(Faults::one(place(location.push_key("authority")), message)),
+    }
+}
+
+/// > `maxExportBatchSize` […] must be smaller or equal to `maxQueueSize`.
+/// > (OpenTelemetry specification, BatchSpanProcessor)
+fn within_queue(batch: Batch, location: ValuePointerRef<'_>) -> Result<Batch, Faults> {
+    let queue = batch.max_queue_size();
+    match batch.max_export_batch_size.0 {
+        Some(Count(size)) if size > queue => Err(Faults::one(
+            place(location.push_key("max_export_batch_size")),
+            format!("{size} is more than max_queue_size, {queue}"),
+        )),
+        _ => Ok(batch),
+    }
+}
+
+impl Batch {
+    fn max_queue_size(&self) -> usize {
+        let default = BatchConfig::default().max_queue_size;
+        self.max_queue_size
+            .0
+            .as_ref()
+            .map_or(default, |count| count.0)
+    }
+}
+
+impl From<Batch> for BatchConfig {
+    fn from(raw: Batch) -> Self {
         let default = Self::default();
-        let count = |given: Option<Count>, default| given.map_or(default, |count| count.0);
-        let max_queue_size = count(raw.max_queue_size, default.max_queue_size);
-        let batch_size = match raw.max_export_batch_size {
-            // "It must be smaller or equal to maxQueueSize."
-            Some(Count(size)) if size > max_queue_size => {
-                return Err(Faults::one(
-                    "exporter.batch.max_export_batch_size",
-                    format!("{size} is more than max_queue_size, {max_queue_size}"),
-                ));
-            }
-            Some(Count(size)) => size,
-            None => default.max_export_batch_size.min(max_queue_size),
-        };
-        Ok(Self {
+        let max_queue_size = raw.max_queue_size();
+        let count = |given: Given<Count>, default| given.0.map_or(default, |count| count.0);
+        Self {
             max_queue_size,
             max_queue_bytes: raw
                 .max_queue_bytes
+                .0
                 .map_or(default.max_queue_bytes, |size| size.0),
-            max_export_batch_size: batch_size,
+            max_export_batch_size: count(
+                raw.max_export_batch_size,
+                default.max_export_batch_size.min(max_queue_size),
+            ),
             schedule_delay: raw
                 .schedule_delay
+                .0
                 .map_or(default.schedule_delay, |span| span.0),
             max_concurrent_exports: count(
                 raw.max_concurrent_exports,
                 default.max_concurrent_exports,
             ),
-        })
+        }
     }
 }
 
@@ -146,7 +194,11 @@ struct Size(usize);
 #[derive(Debug)]
 struct Count(usize);
 
-/// Formats by name, each once.
+/// A format by its name.
+#[derive(Debug)]
+struct FormatName(Format);
+
+/// Formats, each once.
 #[derive(Debug)]
 struct Formats(Vec<Format>);
 
@@ -161,13 +213,26 @@ impl ClusterName {
 
 impl Authority {
     fn parse(text: &str) -> Result<Self, String> {
-        if text.bytes().all(|b| b.is_ascii_graphic()) {
+        // RFC 3986, 3.2, without user info. Peers refuse other bytes in
+        // `:authority`, and then no export arrives.
+        let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%:[]".contains(&b);
+        if text.bytes().all(is_allowed) {
             Ok(Self(text.to_owned()))
         } else {
             Err(format!(
                 "{text:?} is not a host, expected such as collector.example:4317"
             ))
         }
+    }
+}
+
+impl FormatName {
+    fn parse(text: &str) -> Result<Self, String> {
+        let known = Format::ALL.into_iter().find(|format| format.name() == text);
+        known.map(Self).ok_or_else(|| {
+            let names = Format::ALL.map(Format::name).join(", ");
+            format!("{text:?} is not a format, expected one of {names}")
+        })
     }
 }
 
@@ -231,7 +296,7 @@ macro_rules! from_text {
     };
 }
 
-from_text!(ClusterName Authority Span Size);
+from_text!(ClusterName Authority Span Size FormatName);
 
 impl Deserr<Faults> for Count {
     fn deserialize_from_value<V: IntoValue>(
@@ -259,41 +324,29 @@ impl Deserr<Faults> for Formats {
         value: Value<V>,
         location: ValuePointerRef<'_>,
     ) -> Result<Self, Faults> {
-        let names = Vec::<String>::deserialize_from_value(value, location)?;
         let mut formats = Vec::new();
-        let mut faults = Faults::default();
-        for (index, name) in names.iter().enumerate() {
-            let here = location.push_index(index);
-            match Format::ALL.into_iter().find(|format| format.name() == name) {
-                Some(format) if formats.contains(&format) => faults.0.push(Fault {
-                    place: place(here),
-                    message: format!("{name:?} stands here twice"),
-                }),
-                Some(format) => formats.push(format),
-                None => {
-                    let known = Format::ALL.map(Format::name).join(", ");
-                    faults.0.push(Fault {
-                        place: place(here),
-                        message: format!("{name:?} is not a format, expected one of {known}"),
-                    });
-                }
+        for FormatName(format) in Vec::deserialize_from_value(value, location)? {
+            if formats.contains(&format) {
+                let message = format!("{:?} stands here twice", format.name());
+                return Err(Faults::one(
+                    place(location.push_index(formats.len())),
+                    message,
+                ));
             }
+            formats.push(format);
         }
-        if faults.0.is_empty() {
-            Ok(Self(formats))
-        } else {
-            Err(faults)
-        }
+        Ok(Self(formats))
     }
 }
 
-/// `a.b[2].c`; the document itself is named as such.
+/// `a.b[2].c`, on one line whatever the keys are; the document itself is
+/// named as such.
 fn place(location: ValuePointerRef<'_>) -> String {
     match location {
         ValuePointerRef::Origin => "configuration".to_owned(),
         ValuePointerRef::Index { index, prev } => format!("{}[{index}]", place(*prev)),
-        ValuePointerRef::Key { key, prev } if prev.is_origin() => key.to_owned(),
-        ValuePointerRef::Key { key, prev } => format!("{}.{key}", place(*prev)),
+        ValuePointerRef::Key { key, prev } if prev.is_origin() => key.escape_debug().to_string(),
+        ValuePointerRef::Key { key, prev } => format!("{}.{}", place(*prev), key.escape_debug()),
     }
 }
 

@@ -46,3 +46,21 @@ fn it_counts_spans_as_sent_that_no_collector_has_seen() {
     }
     envoy.wait_stat("tracing.opentelemetry.spans_sent", |n| n == 10, PATIENCE);
 }
+
+#[test]
+fn it_does_not_continue_b3() {
+    let (upstream, collector) = (Upstream::start(), MockCollector::start());
+    let envoy = edge(&upstream, collector.port());
+    let trace_id = "80f198ee56343ba864fe8b2a57d3eff7";
+    let b3 = format!("{trace_id}-e457b5a2e4d86bd1-1");
+    let multi: &[(&str, &[u8])] = &[
+        ("x-b3-traceid", trace_id.as_bytes()),
+        ("x-b3-spanid", b"e457b5a2e4d86bd1"),
+        ("x-b3-sampled", b"1"),
+    ];
+    for headers in [&[("b3", b3.as_bytes())], multi] {
+        client::request(envoy.addr(10000), "GET", "/", headers, b"").expect("an answer");
+    }
+    let spans = collector.wait_spans(2, PATIENCE);
+    assert!(spans.iter().all(|span| span.trace_id_hex() != trace_id));
+}

@@ -3,6 +3,7 @@
 mod comparison;
 mod configuration;
 mod docs;
+mod examples;
 mod export;
 mod func_e;
 mod module;

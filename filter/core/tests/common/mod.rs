@@ -1,0 +1,264 @@
+//! What the tests share: a host made of plain values, the tables, and OTLP
+//! read back by somebody else's types.
+
+#![allow(dead_code, unused_imports)]
+
+pub(crate) mod headers;
+pub(crate) mod twin;
+
+pub(crate) use headers::{CONTEXT_HEADERS, Headers, Seen, hex, random_flag, read_upstream};
+
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::common::v1::any_value::Value as AnyValue;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message as _;
+use serde_json::Value;
+use sidespan_core::config::Config;
+use sidespan_core::exporter::Callout;
+use sidespan_core::id::{SpanId, TraceId};
+use sidespan_core::propagation::{Format, Propagator};
+use sidespan_core::resource::Environment;
+use sidespan_core::stats::Stat;
+use sidespan_core::stream::{Direction, RequestInfo, ResponseInfo, StreamTracer};
+use sidespan_core::tracer::Tracer;
+use std::collections::BTreeMap;
+
+/// What a host knows of a request beside its headers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Info {
+    pub(crate) protocol: Option<&'static str>,
+    pub(crate) source_address: Option<&'static str>,
+}
+
+impl RequestInfo for Info {
+    fn protocol(&self) -> Option<String> {
+        self.protocol.map(str::to_owned)
+    }
+
+    fn source_address(&self) -> Option<String> {
+        self.source_address.map(str::to_owned)
+    }
+}
+
+/// What a host knows of a stream that has ended.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Response {
+    pub(crate) headers: Vec<(&'static str, Vec<u8>)>,
+    pub(crate) trailers: Vec<(&'static str, Vec<u8>)>,
+    pub(crate) flags: u64,
+    pub(crate) details: Option<&'static str>,
+    pub(crate) upstream: Option<&'static str>,
+}
+
+impl Response {
+    /// A response that came whole.
+    pub(crate) fn status(status: impl std::fmt::Display) -> Self {
+        Self {
+            headers: vec![(":status", status.to_string().into_bytes())],
+            ..Self::default()
+        }
+    }
+}
+
+impl ResponseInfo for Response {
+    fn response_header(&self, name: &str) -> Option<Vec<u8>> {
+        let found = self.headers.iter().find(|(n, _)| *n == name);
+        found.map(|(_, value)| value.clone())
+    }
+
+    fn response_trailer(&self, name: &str) -> Option<Vec<u8>> {
+        let found = self.trailers.iter().find(|(n, _)| *n == name);
+        found.map(|(_, value)| value.clone())
+    }
+
+    fn response_flags(&self) -> u64 {
+        self.flags
+    }
+
+    fn response_code_details(&self) -> Option<String> {
+        self.details.map(str::to_owned)
+    }
+
+    fn upstream_address(&self) -> Option<String> {
+        self.upstream.map(str::to_owned)
+    }
+}
+
+/// A configuration with these keys beside the one that is required.
+pub(crate) fn config(batch: Value, propagation: Value) -> Config {
+    let document = serde_json::json!({
+        "exporter": {"otlp_grpc": {"cluster": "collector"}, "batch": batch},
+        "propagation": propagation,
+    });
+    Config::parse(document.to_string().as_bytes()).expect("a valid document")
+}
+
+/// A configuration with every default.
+pub(crate) fn default_config() -> Config {
+    config(serde_json::json!({}), serde_json::json!({}))
+}
+
+/// A tracer whose ids are the same in every run.
+pub(crate) fn tracer(config: &Config) -> Tracer {
+    Tracer::new(config, &Environment::default(), [7; 32])
+}
+
+/// A tracer that sends each span on its own.
+pub(crate) fn tracer_of_single_spans() -> Tracer {
+    tracer(&config(
+        serde_json::json!({"max_export_batch_size": 1, "max_concurrent_exports": 1000}),
+        serde_json::json!({}),
+    ))
+}
+
+/// A request with `lines` goes through; gives the stream, if it is recorded,
+/// and the headers that go upstream.
+pub(crate) fn request(
+    tracer: &mut Tracer,
+    lines: &Headers,
+    info: &Info,
+    direction: Direction,
+    now: u64,
+) -> (Option<StreamTracer>, Headers) {
+    let mut upstream = lines.clone();
+    let stream = tracer.on_request(lines, info, direction, now, &mut upstream);
+    (stream, upstream)
+}
+
+/// The request of an export, read with OTLP's own types.
+pub(crate) fn decode(callout: &Callout) -> ExportTraceServiceRequest {
+    ExportTraceServiceRequest::decode(callout.message.as_slice()).expect("an OTLP message")
+}
+
+/// All spans of an export.
+pub(crate) fn spans(callout: &Callout) -> Vec<Span> {
+    let resource_spans = decode(callout).resource_spans;
+    let scopes = resource_spans.into_iter().flat_map(|r| r.scope_spans);
+    scopes.flat_map(|scope| scope.spans).collect()
+}
+
+/// The only span of the only export that is ready.
+pub(crate) fn only_span(tracer: &mut Tracer) -> Span {
+    tracer.flush();
+    let callout = tracer.next_callout().expect("an export is ready");
+    assert!(
+        tracer.next_callout().is_none(),
+        "a second export is ready too"
+    );
+    let mut spans = spans(&callout);
+    assert_eq!(spans.len(), 1);
+    spans.remove(0)
+}
+
+/// Attributes as `key → text` or `key → number`; a repeated key is an error.
+pub(crate) fn attributes(list: &[KeyValue]) -> BTreeMap<String, Value> {
+    let mut map = BTreeMap::new();
+    for pair in list {
+        let value = match pair.value.as_ref().and_then(|any| any.value.as_ref()) {
+            Some(AnyValue::StringValue(s)) => Value::from(s.as_str()),
+            Some(AnyValue::IntValue(i)) => Value::from(*i),
+            Some(AnyValue::BoolValue(b)) => Value::from(*b),
+            other => panic!("{}: {other:?} is no value that a span has", pair.key),
+        };
+        let earlier = map.insert(pair.key.clone(), value);
+        assert_eq!(earlier, None, "{} is there twice", pair.key);
+    }
+    map
+}
+
+/// One counter out of what was counted.
+pub(crate) fn count(counted: &[(Stat, u64)], stat: Stat) -> u64 {
+    counted
+        .iter()
+        .filter(|(s, _)| *s == stat)
+        .map(|(_, n)| n)
+        .sum()
+}
+
+/// What was counted since the last time.
+pub(crate) fn take_stats(tracer: &mut Tracer) -> Vec<(Stat, u64)> {
+    tracer.stats().take().collect()
+}
+
+// ---------------------------------------------------------------- the tables
+
+/// One row about headers.
+pub(crate) struct Row {
+    pub(crate) name: String,
+    pub(crate) why: String,
+    pub(crate) propagator: Propagator,
+    pub(crate) headers: Headers,
+    pub(crate) expect: Value,
+}
+
+/// Reads a table of rows about headers.
+pub(crate) fn table(text: &str) -> Vec<Row> {
+    let rows: Vec<Value> = serde_json::from_str(text).expect("a table is a JSON list");
+    assert!(!rows.is_empty());
+    rows.iter().map(Row::read).collect()
+}
+
+impl Row {
+    fn read(row: &Value) -> Self {
+        let text = |key: &str| row[key].as_str().map(str::to_owned);
+        let lines = row["headers"].as_array().expect("headers are a list");
+        let lines = lines.iter().map(|line| {
+            let name = line[0].as_str().expect("a name is text");
+            (name.to_owned(), bytes(&line[1]))
+        });
+        Self {
+            name: text("name").expect("a row has a name"),
+            why: text("why").expect("a row has a reason"),
+            propagator: propagator(&row["config"]),
+            headers: Headers::from_wire(lines),
+            expect: row["expect"].clone(),
+        }
+    }
+}
+
+/// A value of a table: text, or `{"hex": …}` where it is none.
+pub(crate) fn bytes(value: &Value) -> Vec<u8> {
+    match value {
+        Value::String(text) => text.clone().into_bytes(),
+        other => unhex(other["hex"].as_str().expect("text or hex")),
+    }
+}
+
+pub(crate) fn unhex(hex: &str) -> Vec<u8> {
+    assert!(hex.len().is_multiple_of(2));
+    (0..hex.len())
+        .step_by(2)
+        .map(|i| u8::from_str_radix(&hex[i..i + 2], 16).expect("hexadecimal"))
+        .collect()
+}
+
+fn propagator(config: &Value) -> Propagator {
+    let default = Propagator::default();
+    let formats = |key: &str, default| match config[key].as_array() {
+        None => default,
+        Some(names) => names
+            .iter()
+            .map(|name| format(name.as_str().expect("a format's name")))
+            .collect(),
+    };
+    Propagator {
+        extract: formats("extract", default.extract),
+        inject: formats("inject", default.inject),
+    }
+}
+
+pub(crate) fn format(name: &str) -> Format {
+    let found = Format::ALL.into_iter().find(|f| f.name() == name);
+    found.unwrap_or_else(|| panic!("{name} is no format"))
+}
+
+/// The id with these digits.
+pub(crate) fn trace_id(hex: &str) -> TraceId {
+    TraceId::from_hex(hex.as_bytes()).expect("a trace id")
+}
+
+/// The id with these digits.
+pub(crate) fn span_id(hex: &str) -> SpanId {
+    SpanId::from_hex(hex.as_bytes()).expect("a span id")
+}
