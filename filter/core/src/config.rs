@@ -35,7 +35,15 @@ impl Config {
                 format!("not JSON: {message}"),
             )
         })?;
-        deserr::deserialize::<raw::Config, _, _>(value).map(Self::from)
+        let mut faults = raw::faults_across_keys(&value);
+        match deserr::deserialize::<raw::Config, _, Faults>(value) {
+            Ok(raw) if faults.0.is_empty() => Ok(raw.into()),
+            Ok(_) => Err(faults),
+            Err(others) => {
+                faults.0.extend(others.0);
+                Err(faults)
+            }
+        }
     }
 }
 
@@ -54,10 +62,16 @@ pub struct Fault {
 
 impl Faults {
     fn one(place: impl Into<String>, message: impl Into<String>) -> Self {
-        Self(vec![Fault {
+        let mut faults = Self::default();
+        faults.add(place, message);
+        faults
+    }
+
+    fn add(&mut self, place: impl Into<String>, message: impl Into<String>) {
+        self.0.push(Fault {
             place: place.into(),
             message: message.into(),
-        }])
+        });
     }
 
     /// Each fault.

@@ -1,6 +1,6 @@
 //! Attribute names, one constant each, with the registry's page.
 //!
-//! Conventions 1.38, HTTP stable: <https://opentelemetry.io/docs/specs/semconv/>
+//! Conventions 1.42, HTTP stable, RPC release candidate: <https://opentelemetry.io/docs/specs/semconv/>
 
 /// <https://opentelemetry.io/docs/specs/semconv/attributes-registry/http/>
 pub const HTTP_REQUEST_METHOD: &str = "http.request.method";

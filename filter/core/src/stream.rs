@@ -263,10 +263,16 @@ fn record_peer(peer: &str, span: &mut Span) {
 }
 
 fn record_grpc_call(head: &RequestHead<'_>, span: &mut Span) {
+    span.set_str(semconv::RPC_SYSTEM_NAME, "grpc");
     let target = String::from_utf8_lossy(head.path);
     let (path, _) = split_target(&target);
     let method = path.strip_prefix('/').unwrap_or(path);
-    span.set_str(semconv::RPC_SYSTEM_NAME, "grpc");
+    if method.is_empty() {
+        // "If `rpc.method` is unavailable […], the span name SHOULD be
+        // `{rpc.system.name}`."
+        span.name = Cow::Borrowed("grpc");
+        return;
+    }
     span.set_str(semconv::RPC_METHOD, method);
     // The attribute's limit holds for the name too.
     let cut = method.floor_char_boundary(crate::span::MAX_ATTRIBUTE_LENGTH);

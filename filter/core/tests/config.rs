@@ -123,6 +123,38 @@ fn a_key_does_not_break_the_line() {
     assert!(!error.to_string().contains('\n'), "{error}");
 }
 
+/// What is wrong is told all at once: a fault does not hide what is wrong
+/// beside it.
+#[test]
+fn no_fault_hides_another() {
+    for (batch, extract, wanted) in [
+        (
+            json!({}),
+            json!(["b3", "b3", "tracecontext", "tracecontext"]),
+            vec!["propagation.extract[1]", "propagation.extract[3]"],
+        ),
+        (
+            json!({}),
+            json!(["b3", "b3", "x"]),
+            vec!["propagation.extract[1]", "propagation.extract[2]"],
+        ),
+        (
+            json!({"max_queue_size": 10, "max_export_batch_size": 11, "x": 1}),
+            json!([]),
+            vec!["exporter.batch.max_export_batch_size", "exporter.batch.x"],
+        ),
+    ] {
+        let document = json!({
+            "exporter": {"otlp_grpc": {"cluster": "c"}, "batch": batch},
+            "propagation": {"extract": extract},
+        });
+        let faults = Config::parse(document.to_string().as_bytes()).unwrap_err();
+        let mut places: Vec<&str> = faults.iter().map(|f| f.place.as_str()).collect();
+        places.sort_unstable();
+        assert_eq!(places, wanted, "{document}");
+    }
+}
+
 /// A fault shows the value that it is about, but no document is repeated into
 /// a log: lists and objects are only named.
 #[test]

@@ -983,15 +983,17 @@ fn a_grpc_status_of_other_calls() {
     assert_eq!(seen.get("rpc.response.status_code"), None);
 }
 
+/// > If `rpc.method` is unavailable or set to `_OTHER`, the span name SHOULD be
+/// > `{rpc.system.name}`.
+///
 /// > `name`: This field is semantically required to be set to non-empty string
 /// > (opentelemetry-proto, `trace.proto`).
 #[test]
-#[ignore = "reported: a gRPC call to / has a span without a name"]
-fn every_span_has_a_name() {
-    for path in ["/", ""] {
+fn a_grpc_call_without_a_method() {
+    for path in ["/", "", "/?a=b"] {
         let lines = grpc("application/grpc", path);
         let seen = stream(Inbound, &lines, &Info::default(), &grpc_response("12"));
-        assert!(!seen.name.is_empty(), "{path:?}");
+        assert_eq!(seen.name, "grpc", "{path:?}");
     }
 }
 

@@ -6,7 +6,7 @@ use crate::batch::BatchConfig;
 use crate::exporter::{OtlpGrpc, default_authority};
 use crate::propagation::{Format, Propagator};
 use deserr::{
-    DeserializeError, Deserr, ErrorKind, IntoValue, MergeWithError, Value, ValueKind,
+    DeserializeError, Deserr, ErrorKind, IntoValue, MergeWithError, Sequence, Value, ValueKind,
     ValuePointerRef,
 };
 use std::ops::ControlFlow;
@@ -31,7 +31,7 @@ struct Exporter {
 }
 
 #[derive(Debug, Deserr)]
-#[deserr(error = Faults, deny_unknown_fields, validate = with_authority -> Faults)]
+#[deserr(error = Faults, deny_unknown_fields)]
 struct Grpc {
     cluster: ClusterName,
     #[deserr(default)]
@@ -41,7 +41,7 @@ struct Grpc {
 }
 
 #[derive(Debug, Default, Deserr)]
-#[deserr(error = Faults, deny_unknown_fields, validate = within_queue -> Faults)]
+#[deserr(error = Faults, deny_unknown_fields)]
 struct Batch {
     #[deserr(default)]
     max_queue_size: Given<Count>,
@@ -91,7 +91,10 @@ impl From<Config> for super::Config {
         Self {
             service_name: raw.service_name,
             exporter: OtlpGrpc {
-                authority: grpc.authority(),
+                authority: match grpc.authority.0 {
+                    Some(Authority(authority)) if !authority.is_empty() => authority,
+                    _ => default_authority(&grpc.cluster.0).to_owned(),
+                },
                 timeout: grpc
                     .timeout
                     .0
@@ -107,51 +110,11 @@ impl From<Config> for super::Config {
     }
 }
 
-impl Grpc {
-    fn authority(&self) -> String {
-        match &self.authority.0 {
-            Some(Authority(authority)) if !authority.is_empty() => authority.clone(),
-            _ => default_authority(&self.cluster.0).to_owned(),
-        }
-    }
-}
-
-/// Where the cluster's name is no authority, one must be given.
-fn with_authority(grpc: Grpc, location: ValuePointerRef<'_>) -> Result<Grpc, Faults> {
-    match Authority::parse(&grpc.authority()) {
-        Ok(_) => Ok(grpc),
-        Err(message) => Err(Faults::one(place(location.push_key("authority")), message)),
-    }
-}
-
-/// > `maxExportBatchSize` […] must be smaller or equal to `maxQueueSize`.
-/// > (OpenTelemetry specification, BatchSpanProcessor)
-fn within_queue(batch: Batch, location: ValuePointerRef<'_>) -> Result<Batch, Faults> {
-    let queue = batch.max_queue_size();
-    match batch.max_export_batch_size.0 {
-        Some(Count(size)) if size > queue => Err(Faults::one(
-            place(location.push_key("max_export_batch_size")),
-            format!("{size} is more than max_queue_size, {queue}"),
-        )),
-        _ => Ok(batch),
-    }
-}
-
-impl Batch {
-    fn max_queue_size(&self) -> usize {
-        let default = BatchConfig::default().max_queue_size;
-        self.max_queue_size
-            .0
-            .as_ref()
-            .map_or(default, |count| count.0)
-    }
-}
-
 impl From<Batch> for BatchConfig {
     fn from(raw: Batch) -> Self {
         let default = Self::default();
-        let max_queue_size = raw.max_queue_size();
         let count = |given: Given<Count>, default| given.0.map_or(default, |count| count.0);
+        let max_queue_size = count(raw.max_queue_size, default.max_queue_size);
         Self {
             max_queue_size,
             max_queue_bytes: raw
@@ -172,6 +135,36 @@ impl From<Batch> for BatchConfig {
             ),
         }
     }
+}
+
+/// What is wrong between two keys, each of which may be right alone. Looks at
+/// the document and not at what was made of it, so that no other fault hides
+/// these.
+pub(super) fn faults_across_keys(document: &serde_json::Value) -> Faults {
+    let mut faults = Faults::default();
+    let at = |pointer| document.pointer(pointer);
+
+    // "maxExportBatchSize […] must be smaller or equal to maxQueueSize."
+    // (OpenTelemetry specification, BatchSpanProcessor)
+    let queue = at("/exporter/batch/max_queue_size").and_then(serde_json::Value::as_u64);
+    let queue = queue.unwrap_or(BatchConfig::default().max_queue_size as u64);
+    let batch = at("/exporter/batch/max_export_batch_size").and_then(serde_json::Value::as_u64);
+    if let Some(batch) = batch.filter(|&batch| batch > queue) {
+        faults.add(
+            "exporter.batch.max_export_batch_size",
+            format!("{batch} is more than max_queue_size, {queue}"),
+        );
+    }
+
+    // Where the cluster's name is no authority, one must be given.
+    let text = |pointer| at(pointer).and_then(serde_json::Value::as_str);
+    if text("/exporter/otlp_grpc/authority").is_none_or(str::is_empty)
+        && let Some(cluster) = text("/exporter/otlp_grpc/cluster")
+        && let Err(message) = Authority::parse(default_authority(cluster))
+    {
+        faults.add("exporter.otlp_grpc.authority", message);
+    }
+    faults
 }
 
 /// The name of an Envoy cluster.
@@ -324,18 +317,30 @@ impl Deserr<Faults> for Formats {
         value: Value<V>,
         location: ValuePointerRef<'_>,
     ) -> Result<Self, Faults> {
+        let names = match value {
+            Value::Sequence(names) => names,
+            other => return Err(wrong_kind(other, &[ValueKind::Sequence], location)),
+        };
         let mut formats = Vec::new();
-        for FormatName(format) in Vec::deserialize_from_value(value, location)? {
-            if formats.contains(&format) {
-                let message = format!("{:?} stands here twice", format.name());
-                return Err(Faults::one(
-                    place(location.push_index(formats.len())),
-                    message,
-                ));
+        let mut faults = Faults::default();
+        for (index, name) in names.into_iter().enumerate() {
+            let here = location.push_index(index);
+            match FormatName::deserialize_from_value(name.into_value(), here) {
+                Ok(FormatName(format)) if formats.contains(&format) => {
+                    faults.add(
+                        place(here),
+                        format!("{:?} stands here twice", format.name()),
+                    );
+                }
+                Ok(FormatName(format)) => formats.push(format),
+                Err(fault) => faults.0.extend(fault.0),
             }
-            formats.push(format);
         }
-        Ok(Self(formats))
+        if faults.0.is_empty() {
+            Ok(Self(formats))
+        } else {
+            Err(faults)
+        }
     }
 }
 
