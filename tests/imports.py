@@ -11,7 +11,10 @@ LAYERS = [
     ["id", "semconv", "protobuf", "stats", "url"],
     ["attribute", "span_context", "trace_state"],
     ["propagation"],
+    ["request", "matcher"],
     ["sampler"],
+    ["rule", "keep"],
+    ["decision"],
     ["span", "resource"],
     ["stream", "otlp"],
     ["batch"],
@@ -27,7 +30,7 @@ PACKAGES = {
     "sidespan-e2e": {"sidespan-harness"},
 }
 # What the core may link, all told: nothing that knows a host.
-CORE_LINKS = {"deserr", "prost", "rand_xoshiro", "serde_json"}
+CORE_LINKS = {"aho-corasick", "deserr", "prost", "rand_xoshiro", "regex-lite", "serde_json"}
 
 root = pathlib.Path(__file__).parent.parent
 faults = []

@@ -7,11 +7,14 @@ mod raw;
 
 use crate::batch::BatchConfig;
 use crate::exporter::OtlpGrpc;
-use crate::propagation::Propagator;
+use crate::keep::Keep;
+use crate::propagation::{Incoming, Propagator};
+use crate::rule::Rule;
+use crate::sampler::Sampler;
 use std::fmt;
 
 /// A valid configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// Empty: detected.
     pub service_name: String,
@@ -21,6 +24,18 @@ pub struct Config {
     pub batch: BatchConfig,
     /// How contexts are read and written.
     pub propagator: Propagator,
+    /// How a context that came in is taken.
+    pub incoming: Incoming,
+    /// The response header for the trace id, in lower case.
+    pub response_header: Option<String>,
+    /// Whether there is a span where no rule decides.
+    pub sampler: Sampler,
+    /// The first with an action that matches decides.
+    pub rules: Vec<Rule>,
+    /// What is kept though it was not sampled.
+    pub keep: Keep,
+    /// Whether routes decide by their metadata.
+    pub route_metadata: bool,
 }
 
 impl Config {

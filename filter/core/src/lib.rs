@@ -20,12 +20,17 @@
 pub mod attribute;
 pub mod batch;
 pub mod config;
+pub mod decision;
 pub mod exporter;
 pub mod id;
+pub mod keep;
+pub mod matcher;
 pub mod otlp;
 pub mod propagation;
 mod protobuf;
+pub mod request;
 pub mod resource;
+pub mod rule;
 pub mod sampler;
 pub mod semconv;
 pub mod span;

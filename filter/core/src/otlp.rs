@@ -7,6 +7,7 @@ use crate::protobuf::{
     varint_len,
 };
 use crate::span::Span;
+use crate::span_context::SpanContext;
 
 /// The field of `ScopeSpans` that holds its spans.
 const SCOPE_SPANS_SPANS: u32 = 2;
@@ -22,6 +23,22 @@ const STATUS_CODE_ERROR: u64 = 2;
 fn span_flags(span: &Span) -> u32 {
     let remote = if span.parent.is_some() { IS_REMOTE } else { 0 };
     u32::from(span.context.flags.bits()) | HAS_IS_REMOTE | remote
+}
+
+/// `Span.links`.
+const LINKS: u32 = 13;
+
+fn link_len((_, trace_state): &(SpanContext, String)) -> usize {
+    let state = match trace_state.len() {
+        0 => 0,
+        len => len_delimited_len(3, len),
+    };
+    len_delimited_len(1, 16) + len_delimited_len(2, 8) + state + key_len(6) + 4
+}
+
+/// What a span links to came from elsewhere, always.
+fn link_flags(context: &SpanContext) -> u32 {
+    u32::from(context.flags.bits()) | HAS_IS_REMOTE | IS_REMOTE
 }
 
 fn status_len() -> usize {
@@ -46,6 +63,10 @@ fn span_len(span: &Span) -> usize {
             0 => 0,
             n => key_len(10) + varint_len(u64::from(n)),
         }
+        + span
+            .link
+            .as_ref()
+            .map_or(0, |link| len_delimited_len(LINKS, link_len(link)))
         + if span.is_error {
             len_delimited_len(15, status_len())
         } else {
@@ -80,6 +101,16 @@ pub(crate) fn put_span(span: &Span, end_unix_nanos: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(&span.attributes);
     if span.dropped_attributes > 0 {
         put_varint(10, u64::from(span.dropped_attributes), out);
+    }
+    if let Some(link) = &span.link {
+        put_len(LINKS, link_len(link), out);
+        let (context, trace_state) = link;
+        put_bytes(1, context.trace_id.as_bytes(), out);
+        put_bytes(2, context.span_id.as_bytes(), out);
+        if !trace_state.is_empty() {
+            put_bytes(3, trace_state.as_bytes(), out);
+        }
+        put_fixed32(6, link_flags(context), out);
     }
     if span.is_error {
         put_len(15, status_len(), out);

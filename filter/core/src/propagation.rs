@@ -71,6 +71,22 @@ pub enum SamplingState {
     Debug,
 }
 
+/// How a context that came in is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Incoming {
+    /// It goes on.
+    #[default]
+    Continue,
+    /// A new trace starts; what came is dropped.
+    Restart,
+    /// As restart, and the new span links to what came.
+    Link,
+    /// Its trace goes on, and whether it is sampled is decided anew.
+    Resample,
+    /// As continue, and what comes without a context is not traced.
+    Require,
+}
+
 /// Why a context was not believed. The trace starts anew and a stat counts
 /// it; the request goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,10 +263,12 @@ impl Propagator {
     /// Writes `context`, whose parent is `parent`, in every format to inject
     /// and every other format that came in, so that a reader of any of them
     /// sees the same trace; and drops what is left of the old context.
+    /// `trace_state` is the new one, if it is not as it came.
     pub fn inject(
         &self,
         context: &SpanContext,
         parent: Option<SpanId>,
+        trace_state: Option<&str>,
         extraction: &Extraction<'_>,
         injector: &mut impl Injector,
     ) {
@@ -259,9 +277,8 @@ impl Propagator {
         if wanted(Format::TraceContext) || carried.traceparent {
             w3c::write(context, injector);
         }
-        if carried.tracestate && !extraction.trace_state.is_verbatim() {
-            w3c::write_trace_state(&extraction.trace_state, injector);
-        }
+        let came = (carried.tracestate, &extraction.trace_state);
+        w3c::write_trace_state(came, trace_state, injector);
         let debug = extraction.sampling == SamplingState::Debug && context.flags.is_sampled();
         if wanted(Format::B3) || carried.b3 {
             b3::write_single(context, parent, debug, injector);
@@ -273,6 +290,14 @@ impl Propagator {
 }
 
 impl<'a> Extraction<'a> {
+    /// Forgets what came, so that a trace starts here. Its headers are still
+    /// known, and written over or removed by [`Propagator::inject`].
+    pub fn restart(&mut self) {
+        self.parent = None;
+        self.sampling = SamplingState::Deferred;
+        self.trace_state = TraceState::EMPTY;
+    }
+
     /// Takes over the `tracestate`, and the random flag, if the `traceparent`
     /// beside it names the trace that goes on, whichever format won:
     ///

@@ -52,3 +52,9 @@ pub const TELEMETRY_SDK_NAME: &str = "telemetry.sdk.name";
 pub const TELEMETRY_SDK_LANGUAGE: &str = "telemetry.sdk.language";
 /// The version of this crate.
 pub const TELEMETRY_SDK_VERSION: &str = "telemetry.sdk.version";
+
+/// The rule that decided, by its name. Ours.
+pub const SIDESPAN_RULE: &str = "sidespan.rule";
+/// Why a span was kept that was not sampled: `error`, `status_code`, `slow`,
+/// `response_flags` or `retried`. Ours.
+pub const SIDESPAN_KEEP_REASON: &str = "sidespan.keep_reason";

@@ -40,6 +40,8 @@ pub struct Span {
     pub name: Cow<'static, str>,
     /// Unix time in nanoseconds.
     pub start_unix_nanos: u64,
+    /// The foreign span that this one takes the place of, and its trace state.
+    pub link: Option<(SpanContext, String)>,
     /// Status ERROR; unset otherwise, as an instrumentation leaves it.
     pub is_error: bool,
     pub(crate) attributes: Vec<u8>,
@@ -56,6 +58,7 @@ impl Span {
             kind,
             name: Cow::Borrowed(""),
             start_unix_nanos,
+            link: None,
             is_error: false,
             // What an ordinary request fills: about ten attributes.
             attributes: Vec::with_capacity(512),

@@ -23,10 +23,20 @@ macro_rules! stats {
 }
 
 stats! {
-    /// Requests whose span is recorded and exported.
+    /// Requests that the sampler, or a rule's ratio, decided to sample.
     Sampled => "sidespan.sampled",
-    /// Requests whose context goes on, but no span is recorded.
+    /// Requests that it decided not to sample; their context goes on.
     NotSampled => "sidespan.not_sampled",
+    /// Requests that a rule or a route forced.
+    Forced => "sidespan.forced",
+    /// Requests that a rule, a route or `incoming: require` left untraced.
+    Disabled => "sidespan.disabled",
+    /// Requests that the limit on new traces left unsampled.
+    RateLimited => "sidespan.rate_limited",
+    /// Requests whose context was dropped for a new trace.
+    Restarted => "sidespan.restarted",
+    /// Spans kept by what became of their request.
+    Kept => "sidespan.kept",
     /// Requests that carried a context which was not believed.
     Malformed => "sidespan.malformed",
     /// Spans that ended and were offered to the queue.

@@ -1,56 +1,13 @@
 //! One HTTP stream, from its request headers to its end, as a span.
 
-use crate::propagation::{Extraction, Extractor};
+use crate::keep::{Ending, Keep};
+use crate::request::{Direction, Request, RequestHead, RequestInfo, ResponseInfo};
 use crate::semconv;
 use crate::span::{Span, SpanKind};
 use crate::span_context::SpanContext;
 use crate::url::{redact_query, split_host_port, split_target, without_user_info};
 use std::borrow::Cow;
-
-/// The side of the proxy that a listener serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// Towards the workload behind the proxy.
-    Inbound,
-    /// From the workload behind the proxy.
-    Outbound,
-    /// A gateway or an edge.
-    Unspecified,
-}
-
-impl Direction {
-    /// Outbound is a client of what lies behind; all else serves.
-    pub fn span_kind(self) -> SpanKind {
-        match self {
-            Direction::Outbound => SpanKind::Client,
-            Direction::Inbound | Direction::Unspecified => SpanKind::Server,
-        }
-    }
-}
-
-/// What a host knows of a request beside its headers, asked for only when a
-/// span is recorded: answers can be dear.
-pub trait RequestInfo {
-    /// The protocol of the downstream connection: `HTTP/1.1`, `HTTP/2` …
-    fn protocol(&self) -> Option<String>;
-    /// Address and port of the client, as the proxy trusts them. The port is
-    /// 0 where the address came from a header.
-    fn source_address(&self) -> Option<String>;
-}
-
-/// What a host knows of a stream that has ended.
-pub trait ResponseInfo {
-    /// The first line of a response header.
-    fn response_header(&self, name: &str) -> Option<Vec<u8>>;
-    /// The first line of a response trailer.
-    fn response_trailer(&self, name: &str) -> Option<Vec<u8>>;
-    /// Envoy's response flags, a bit each.
-    fn response_flags(&self) -> u64;
-    /// Envoy's response code details: why the response is what it is.
-    fn response_code_details(&self) -> Option<String>;
-    /// Address and port of the host that the request was sent to.
-    fn upstream_address(&self) -> Option<String>;
-}
+use std::time::Duration;
 
 /// A stream whose span is recorded.
 #[derive(Debug)]
@@ -59,75 +16,69 @@ pub struct StreamTracer {
     is_grpc: bool,
 }
 
-/// The request headers that a span tells of.
-#[derive(Default)]
-struct RequestHead<'a> {
-    method: &'a [u8],
-    scheme: &'a [u8],
-    authority: &'a [u8],
-    path: &'a [u8],
-    user_agent: Option<&'a [u8]>,
-    content_type: &'a [u8],
-}
-
-impl<'a> RequestHead<'a> {
-    fn read(request: &'a impl Extractor) -> Self {
-        let mut head = Self::default();
-        for (name, value) in request.headers() {
-            match name {
-                b":method" => head.method = value,
-                b":scheme" => head.scheme = value,
-                b":authority" => head.authority = value,
-                b":path" => head.path = value,
-                b"user-agent" => head.user_agent = Some(value),
-                b"content-type" => head.content_type = value,
-                _ => {}
-            }
-        }
-        head
-    }
-
-    /// `application/grpc`, `application/grpc+proto`, not `grpc-web`
-    /// (gRPC over HTTP2, Content-Type).
-    fn is_grpc(&self) -> bool {
-        match self.content_type.strip_prefix(b"application/grpc") {
-            Some(rest) => matches!(rest.first(), None | Some(b'+' | b';')),
-            None => false,
+impl Direction {
+    /// Outbound is a client of what lies behind; all else serves.
+    fn span_kind(self) -> SpanKind {
+        match self {
+            Direction::Outbound => SpanKind::Client,
+            Direction::Inbound | Direction::Unspecified => SpanKind::Server,
         }
     }
 }
 
 impl StreamTracer {
     /// Starts the span of a request.
-    pub(crate) fn start(
-        request: &impl Extractor,
-        info: &impl RequestInfo,
-        direction: Direction,
+    pub(crate) fn start<H>(
+        request: &Request<'_, H, impl RequestInfo>,
         context: SpanContext,
-        extraction: &Extraction<'_>,
-        now: u64,
     ) -> Self {
-        let head = RequestHead::read(request);
-        let mut span = Span::new(context, direction.span_kind(), now);
-        span.parent = extraction.parent.map(|parent| parent.span_id);
-        extraction.trace_state.write(&mut span.trace_state);
+        let head = &request.head;
+        let mut span = Span::new(context, request.direction.span_kind(), request.now);
         let is_grpc = head.is_grpc();
-        record_method(&head, &mut span);
+        record_method(head, &mut span);
         if is_grpc {
-            record_grpc_call(&head, &mut span);
+            record_grpc_call(head, &mut span);
         }
-        record_url(&head, &mut span);
+        record_url(head, &mut span);
         if let Some(user_agent) = head.user_agent {
             span.set_bytes(semconv::USER_AGENT_ORIGINAL, user_agent);
         }
         if span.kind == SpanKind::Server {
-            record_client(info, &mut span);
+            record_client(request.info, &mut span);
         }
         Self { span, is_grpc }
     }
 
-    /// Records how the stream ended and gives its span.
-    pub(crate) fn end(mut self, response: &impl ResponseInfo) -> Span {
+    /// The span, to add what the stream knows nothing of.
+    pub(crate) fn span(&mut self) -> &mut Span {
+        &mut self.span
+    }
+
+    /// Records how the stream ended and gives its span. One that was not
+    /// sampled is given only if it is to be kept.
+    pub(crate) fn end(
+        mut self,
+        response: &impl ResponseInfo,
+        keep: &Keep,
+        now: u64,
+    ) -> Option<Span> {
+        let status = self.record_response(response);
+        if !self.span.context.flags.is_sampled() {
+            let started = self.span.start_unix_nanos;
+            let ending = Ending {
+                // To a client, 4xx is an error too, but not one to keep by.
+                is_error: self.span.is_error && !matches!(status, Some(400..=499)),
+                status,
+                duration: Duration::from_nanos(now.saturating_sub(started)),
+            };
+            let reason = keep.reason(ending, response)?;
+            self.span.set_str(semconv::SIDESPAN_KEEP_REASON, reason);
+        }
+        Some(self.span)
+    }
+
+    /// Records the response, if there was one, and gives its status.
+    fn record_response(&mut self, response: &impl ResponseInfo) -> Option<u16> {
         let status = response
             .response_header(":status")
             .and_then(|status| std::str::from_utf8(&status).ok()?.parse::<u16>().ok());
@@ -152,7 +103,7 @@ impl StreamTracer {
             self.span.is_error = true;
             self.span.set_str(semconv::ERROR_TYPE, &error);
         }
-        self.span
+        status
     }
 
     /// The status from the trailers, or from the headers of a trailers-only

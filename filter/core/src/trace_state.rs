@@ -113,18 +113,52 @@ impl<'a> TraceState<'a> {
     /// Appends the header's value, without white space.
     pub fn write(&self, out: &mut String) {
         out.reserve(self.encoded_len());
-        for (i, member) in self.members().enumerate() {
-            if i > 0 {
-                out.push(',');
-            }
-            out.push_str(member);
+        push_members(self.members(), out);
+    }
+
+    /// As [`write`](Self::write), with this value for a member of our own,
+    /// which an empty value removes.
+    ///
+    /// > Modified keys MUST be moved to the beginning (left) of the list.
+    ///
+    /// > If adding an entry would cause the `tracestate` list to contain more
+    /// > than 32 `list-members` the right-most `list-member` should be removed
+    /// > from the list.
+    pub fn write_with(&self, own: &str, value: &str, out: &mut String) {
+        let mut room = MAX_MEMBERS;
+        if !value.is_empty() {
+            out.push_str(own);
+            out.push('=');
+            out.push_str(value);
+            room -= 1;
         }
+        let others = self.members().filter(|member| key(member) != own);
+        push_members(others.take(room), out);
+    }
+}
+
+impl std::fmt::Display for TraceState<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (i, member) in self.members().enumerate() {
+            f.write_str(if i == 0 { "" } else { "," })?;
+            f.write_str(member)?;
+        }
+        Ok(())
     }
 }
 
 impl std::fmt::Debug for TraceState<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(self.members()).finish()
+    }
+}
+
+fn push_members<'a>(members: impl Iterator<Item = &'a str>, out: &mut String) {
+    for member in members {
+        if !out.is_empty() {
+            out.push(',');
+        }
+        out.push_str(member);
     }
 }
 

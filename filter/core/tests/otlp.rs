@@ -18,8 +18,8 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use prost::Message as _;
 use serde_json::{Value, json};
+use sidespan_core::request::Direction;
 use sidespan_core::resource::Environment;
-use sidespan_core::stream::Direction;
 use sidespan_core::tracer::Tracer;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -256,6 +256,7 @@ fn bytes_are_canonical() {
                 let info = Info {
                     protocol: Some("HTTP/2"),
                     source_address: Some("[2001:db8::1]:65535"),
+                    ..Info::default()
                 };
                 let direction = [Direction::Inbound, Direction::Outbound][i % 2];
                 let (stream, _) = request(&mut tracer, &lines, &info, direction, 1 << i);
@@ -353,7 +354,7 @@ fn service_names() {
             otel_service_name: otel.map(str::to_owned),
             node_cluster: cluster.map(str::to_owned),
         };
-        let mut tracer = Tracer::new(&config, &environment, [1; 32]);
+        let mut tracer = Tracer::new(config.clone(), &environment, [1; 32]);
         let info = Info::default();
         let (stream, _) = request(&mut tracer, &headers(&[]), &info, Direction::Inbound, 1);
         tracer.on_end(stream.unwrap(), &Response::status(200), 2);

@@ -17,10 +17,10 @@ use common::{Headers, Info, Row, count, hex, read_upstream, request, take_stats}
 use serde_json::Value;
 use sidespan_core::config::Config;
 use sidespan_core::propagation::{Propagator, SamplingState};
-use sidespan_core::sampler::{self, SamplingDecision};
+use sidespan_core::request::Direction;
+use sidespan_core::sampler::Sampler;
 use sidespan_core::span_context::{SpanContext, TraceFlags};
 use sidespan_core::stats::Stat;
-use sidespan_core::stream::Direction;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 const TABLES: [(&str, &str); 4] = [
@@ -193,7 +193,11 @@ fn passes_propagator(row: &Row) {
         extraction.parent.map(|p| hex(p.span_id.as_bytes())),
         expect["parent_id"].as_str().map(str::to_owned)
     );
-    let sampled = sampler::decide(extraction.sampling) == SamplingDecision::RecordAndSample;
+    let (has_parent, state) = (extraction.parent.is_some(), &extraction.trace_state);
+    let any_id = common::trace_id("c0ffee00c0ffee00c0ffee00c0ffee00");
+    let sampled = Sampler::default()
+        .decide(extraction.sampling, has_parent, any_id, state, 0)
+        .sampled;
     assert_eq!(Some(sampled), expect["sampled"].as_bool());
     if let (Some(parent), Some(random)) = (extraction.parent, expect["random"].as_bool()) {
         assert_eq!(parent.flags.is_random(), random);
@@ -216,6 +220,7 @@ fn passes_propagator(row: &Row) {
     row.propagator.inject(
         &context,
         extraction.parent.map(|p| p.span_id),
+        None,
         &extraction,
         &mut upstream,
     );
@@ -378,7 +383,8 @@ fn workers_do_not_share_ids() {
     let config = common::default_config();
     let ids = |seed| {
         let environment = sidespan_core::resource::Environment::default();
-        let mut tracer = sidespan_core::tracer::Tracer::new(&config, &environment, [seed; 32]);
+        let mut tracer =
+            sidespan_core::tracer::Tracer::new(config.clone(), &environment, [seed; 32]);
         let headers = Headers::default();
         let (_, upstream) = request(
             &mut tracer,

@@ -21,8 +21,8 @@ use sidespan_core::config::Config;
 use sidespan_core::id::{SpanId, TraceId};
 use sidespan_core::propagation::w3c::parse_traceparent;
 use sidespan_core::propagation::{Format, Propagator, SamplingState};
+use sidespan_core::request::Direction;
 use sidespan_core::span_context::{SpanContext, TraceFlags};
-use sidespan_core::stream::Direction;
 use sidespan_core::trace_state::TraceState;
 
 fn config(cases: u32) -> ProptestConfig {
@@ -205,7 +205,7 @@ fn inject_plain(format: Format, context: &SpanContext, headers: &mut Headers) {
         inject: vec![format],
     };
     let none = Headers::default();
-    propagator.inject(context, None, &propagator.extract(&none), headers);
+    propagator.inject(context, None, None, &propagator.extract(&none), headers);
 }
 
 fn lines_of(headers: &Headers, name: &str) -> Vec<Vec<u8>> {
@@ -225,7 +225,7 @@ proptest! {
             let none = Headers::default();
             let mut written = Headers::default();
             let parent = SpanId::from_bytes(parent.to_be_bytes());
-            propagator.inject(&context, parent, &propagator.extract(&none), &mut written);
+            propagator.inject(&context, parent, None, &propagator.extract(&none), &mut written);
 
             let read = propagator.extract(&written);
             prop_assert_eq!(read.malformed, None);
@@ -311,9 +311,9 @@ proptest! {
         let extraction = propagator.extract(&lines);
         let parent = extraction.parent.map(|p| p.span_id);
         let mut once = lines.clone();
-        propagator.inject(&context, parent, &extraction, &mut once);
+        propagator.inject(&context, parent, None, &extraction, &mut once);
         let mut twice = once.clone();
-        propagator.inject(&context, parent, &extraction, &mut twice);
+        propagator.inject(&context, parent, None, &extraction, &mut twice);
         for name in CONTEXT_HEADERS {
             prop_assert_eq!(lines_of(&once, name), lines_of(&twice, name));
         }
@@ -373,7 +373,13 @@ fn debug_of_a_context_that_is_not_sampled() {
         flags: TraceFlags::default(),
     };
     let mut upstream = lines.clone();
-    propagator.inject(&context, None, &propagator.extract(&lines), &mut upstream);
+    propagator.inject(
+        &context,
+        None,
+        None,
+        &propagator.extract(&lines),
+        &mut upstream,
+    );
     let seen = read_upstream(&upstream).expect("a context was written");
     assert!(!seen.sampled);
 }
@@ -645,13 +651,14 @@ proptest! {
     ) {
         let names = [":method", ":scheme", ":authority", ":path", "user-agent", "content-type"];
         let lines = Headers(names.iter().map(|n| n.as_bytes().to_vec()).zip(request_values).collect());
-        let info = Info { protocol: details, source_address: upstream };
+        let info = Info { protocol: details, source_address: upstream, ..Info::default() };
         let response = Response {
             headers: status.map(|s| (":status", s)).into_iter().collect(),
             trailers: grpc_status.map(|s| ("grpc-status", s)).into_iter().collect(),
             flags,
             details,
             upstream,
+            ..Response::default()
         };
         let mut tracer = common::tracer_of_single_spans();
         let (stream, _) = request(&mut tracer, &lines, &info, direction, 1);

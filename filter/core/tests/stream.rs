@@ -18,7 +18,7 @@ mod common;
 use common::{Headers, Info, Response, attributes, request};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use serde_json::{Map, Value, json};
-use sidespan_core::stream::Direction::{self, Inbound, Outbound, Unspecified};
+use sidespan_core::request::Direction::{self, Inbound, Outbound, Unspecified};
 
 /// What a test looks at.
 #[derive(Debug)]
@@ -112,6 +112,7 @@ fn whole_request() -> Headers {
 const WHOLE_INFO: Info = Info {
     protocol: Some("HTTP/1.1"),
     source_address: Some("192.0.2.7:50123"),
+    route: serde_json::Value::Null,
 };
 
 fn whole_response() -> Response {
@@ -508,6 +509,7 @@ fn protocol_versions() {
         let info = Info {
             protocol,
             source_address: None,
+            route: serde_json::Value::Null,
         };
         let seen = stream(Inbound, &get("http", "a", "/"), &info, &ok());
         seen.has(
@@ -546,6 +548,7 @@ fn clients() {
         let info = Info {
             protocol: None,
             source_address: Some(source),
+            route: serde_json::Value::Null,
         };
         let wanted = json!({
             "client.address": client,
@@ -1131,6 +1134,7 @@ fn long_words_of_the_host() {
     let info = Info {
         protocol: Some("HTTP/2"),
         source_address: Some(details),
+        route: serde_json::Value::Null,
     };
     for direction in [Inbound, Outbound] {
         let seen = stream(direction, &get("http", "a", "/"), &info, &response);

@@ -54,6 +54,13 @@ mod callbacks {
         0
     }
 
+    /// Gives `Continue`.
+    #[unsafe(no_mangle)]
+    extern "C" fn proxy_on_response_headers(context_id: u32, _count: u32, _end: u32) -> u32 {
+        http::on_response_headers(context_id);
+        0
+    }
+
     #[unsafe(no_mangle)]
     extern "C" fn proxy_on_log(context_id: u32) {
         http::on_log(context_id);
@@ -87,6 +94,7 @@ const OK: Status = 0;
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
     fn proxy_log(level: u32, text: *const u8, size: Word) -> Status;
+    fn proxy_get_log_level(level: *mut u32) -> Status;
     fn proxy_get_current_time_nanoseconds(time: *mut u64) -> Status;
     fn proxy_set_tick_period_milliseconds(period: u32) -> Status;
     fn proxy_set_effective_context(context_id: u32) -> Status;
@@ -163,6 +171,7 @@ unsafe extern "C" {
 /// `proxy_log_level_t`.
 #[derive(Clone, Copy)]
 pub(crate) enum LogLevel {
+    Debug = 1,
     Info = 2,
     Warn = 3,
     Error = 4,
@@ -206,6 +215,14 @@ fn returned(call: impl FnOnce(*mut *mut u8, *mut Word) -> Status) -> Option<Vec<
 pub(crate) fn log(level: LogLevel, text: &str) {
     // SAFETY: the host copies the text before it returns.
     unsafe { proxy_log(level as u32, text.as_ptr(), text.len()) };
+}
+
+/// Whether the proxy writes lines of the level debug.
+pub(crate) fn is_debug() -> bool {
+    let mut level = LogLevel::Info as u32;
+    // SAFETY: the host writes a number.
+    unsafe { proxy_get_log_level(&raw mut level) };
+    level <= LogLevel::Debug as u32
 }
 
 /// Unix time in nanoseconds.

@@ -3,7 +3,8 @@
 use crate::host::{self, Map};
 use crate::root;
 use sidespan_core::propagation::{Extractor, Injector};
-use sidespan_core::stream::{Direction, RequestInfo, ResponseInfo, StreamTracer};
+use sidespan_core::request::{Direction, RequestInfo, ResponseInfo};
+use sidespan_core::stream::StreamTracer;
 use std::cell::RefCell;
 use std::collections::HashMap;
 
@@ -11,6 +12,8 @@ use std::collections::HashMap;
 struct Stream {
     root_id: u32,
     state: State,
+    /// A header to add to the response, if one is configured.
+    response_header: Option<(String, String)>,
 }
 
 enum State {
@@ -27,8 +30,12 @@ thread_local! {
 }
 
 pub(crate) fn on_create(context_id: u32, root_id: u32) {
-    let state = State::Created;
-    STREAMS.with_borrow_mut(|streams| streams.insert(context_id, Stream { root_id, state }));
+    let stream = Stream {
+        root_id,
+        state: State::Created,
+        response_header: None,
+    };
+    STREAMS.with_borrow_mut(|streams| streams.insert(context_id, stream));
 }
 
 pub(crate) fn on_request_headers(context_id: u32) {
@@ -36,8 +43,18 @@ pub(crate) fn on_request_headers(context_id: u32) {
         let Some(stream) = streams.get_mut(&context_id) else {
             return;
         };
-        stream.state = start(stream.root_id);
+        start(stream);
     });
+}
+
+pub(crate) fn on_response_headers(context_id: u32) {
+    let header = STREAMS.with_borrow_mut(|streams| {
+        let stream = streams.get_mut(&context_id)?;
+        stream.response_header.take()
+    });
+    if let Some((name, value)) = header {
+        host::replace_header(Map::ResponseHeaders, &name, &value);
+    }
 }
 
 /// The stream has ended.
@@ -48,26 +65,27 @@ pub(crate) fn on_log(context_id: u32) {
     if matches!(stream.state, State::Created) {
         // A filter before this one answered the request. It went nowhere, but
         // it was there.
-        stream.state = start(stream.root_id);
+        start(&mut stream);
     }
     if let State::Traced(tracer) = stream.state {
         root::with(stream.root_id, |root| root.end(*tracer, &Host));
     }
 }
 
-fn start(root_id: u32) -> State {
+fn start(stream: &mut Stream) {
+    stream.state = State::Untraced;
     let request = Pairs(host::header_pairs(Map::RequestHeaders));
     if request.header(b":method").is_none() {
         // A request that Envoy could not read has no headers at all.
-        return State::Untraced;
+        return;
     }
-    let started = root::with(root_id, |root| {
-        root.start(&request, &Host, direction(), &mut RequestHeaders)
+    root::with(stream.root_id, |root| {
+        let started = root.start(&request, &Host, direction(), &mut RequestHeaders);
+        stream.response_header = root.response_header(&started.decision);
+        if let Some(tracer) = started.stream {
+            stream.state = State::Traced(Box::new(tracer));
+        }
     });
-    match started.flatten() {
-        Some(tracer) => State::Traced(Box::new(tracer)),
-        None => State::Untraced,
-    }
 }
 
 /// `envoy.config.core.v3.TrafficDirection` of the listener.
@@ -124,6 +142,12 @@ fn text(path: &str) -> Option<String> {
     String::from_utf8(host::property(path)?).ok()
 }
 
+/// 0 for a number that the host does not know.
+fn number(path: &str) -> u64 {
+    let bytes = host::property(path).unwrap_or_default();
+    bytes.try_into().map_or(0, u64::from_le_bytes)
+}
+
 impl RequestInfo for Host {
     fn protocol(&self) -> Option<String> {
         text("request\0protocol")
@@ -132,6 +156,28 @@ impl RequestInfo for Host {
     fn source_address(&self) -> Option<String> {
         text("source\0address")
     }
+
+    fn route_bool(&self, namespace: &str, key: &str) -> Option<bool> {
+        match *route_metadata(namespace, key)? {
+            [byte] => Some(byte != 0),
+            _ => None,
+        }
+    }
+
+    fn route_text(&self, namespace: &str, key: &str) -> Option<String> {
+        String::from_utf8(route_metadata(namespace, key)?).ok()
+    }
+
+    fn route_number(&self, namespace: &str, key: &str) -> Option<f64> {
+        let bytes = route_metadata(namespace, key)?;
+        bytes.try_into().ok().map(f64::from_le_bytes)
+    }
+}
+
+fn route_metadata(namespace: &str, key: &str) -> Option<Vec<u8>> {
+    host::property(&format!(
+        "xds\0route_metadata\0filter_metadata\0{namespace}\0{key}"
+    ))
 }
 
 impl ResponseInfo for Host {
@@ -144,14 +190,15 @@ impl ResponseInfo for Host {
     }
 
     fn response_flags(&self) -> u64 {
-        let bytes = host::property("response\0flags").unwrap_or_default();
-        bytes
-            .first_chunk()
-            .map_or(0, |bytes| u64::from_le_bytes(*bytes))
+        number("response\0flags")
     }
 
     fn response_code_details(&self) -> Option<String> {
         text("response\0code_details")
+    }
+
+    fn attempt_count(&self) -> u64 {
+        number("upstream\0request_attempt_count")
     }
 
     fn upstream_address(&self) -> Option<String> {

@@ -7,14 +7,16 @@ use crate::shared;
 use percent_encoding::percent_decode_str;
 use prost::Message as _;
 use sidespan_core::config::Config;
+use sidespan_core::decision::{Decision, Verdict};
 use sidespan_core::exporter::{
     Callout, CalloutId, CalloutOutcome, Failure, METHOD, Notice, OtlpGrpc, SERVICE,
 };
 use sidespan_core::propagation::{Extractor, Injector};
+use sidespan_core::request::{Direction, RequestInfo, ResponseInfo};
 use sidespan_core::resource::Environment;
 use sidespan_core::stats::Stat;
-use sidespan_core::stream::{Direction, RequestInfo, ResponseInfo, StreamTracer};
-use sidespan_core::tracer::Tracer;
+use sidespan_core::stream::StreamTracer;
+use sidespan_core::tracer::{Started, Tracer};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -31,6 +33,9 @@ pub(crate) struct Root {
     id: u32,
     tracer: Tracer,
     target: Target,
+    response_header: Option<String>,
+    /// Asked for at each tick: a question at each request would cost.
+    is_debug: bool,
     callouts: HashMap<u32, CalloutId>,
     /// The host asked for the end and waits for `done`.
     ending: bool,
@@ -94,12 +99,16 @@ pub(crate) fn on_configure(root_id: u32) -> bool {
         node_cluster: host::property("xds\0node\0cluster")
             .and_then(|cluster| String::from_utf8(cluster).ok()),
     };
-    let tracer = Tracer::new(&config, &environment, host::random_seed());
+    let target = Target::new(&config.exporter);
+    let response_header = config.response_header.clone();
+    let tracer = Tracer::new(config, &environment, host::random_seed());
     host::set_tick_period(tracer.tick_period());
     let root = Root {
         id: root_id,
         tracer,
-        target: Target::new(&config.exporter),
+        target,
+        response_header,
+        is_debug: host::is_debug(),
         callouts: HashMap::new(),
         ending: false,
     };
@@ -110,6 +119,7 @@ pub(crate) fn on_configure(root_id: u32) -> bool {
 
 pub(crate) fn on_tick(root_id: u32) {
     with(root_id, |root| {
+        root.is_debug = host::is_debug();
         root.tracer.on_tick(host::now());
         root.export();
         root.publish();
@@ -169,9 +179,33 @@ impl Root {
         info: &impl RequestInfo,
         direction: Direction,
         injector: &mut impl Injector,
-    ) -> Option<StreamTracer> {
-        self.tracer
-            .on_request(request, info, direction, host::now(), injector)
+    ) -> Started {
+        let started = self
+            .tracer
+            .on_request(request, info, direction, host::now(), injector);
+        if self.is_debug {
+            let header = |name| String::from_utf8_lossy(request.header(name).unwrap_or_default());
+            let explanation = self.tracer.explain(&started.decision);
+            let (method, path) = (header(b":method"), header(b":path"));
+            host::log(
+                LogLevel::Debug,
+                &format!("sidespan: {method} {path:?}: {explanation}"),
+            );
+        }
+        started
+    }
+
+    /// The header that tells a client its trace, if one is configured.
+    pub(crate) fn response_header(&self, decision: &Decision) -> Option<(String, String)> {
+        let name = self.response_header.as_ref()?;
+        if decision.verdict == Verdict::Untouched {
+            return None;
+        }
+        let trace_id = decision.trace_id.to_hex();
+        Some((
+            name.clone(),
+            String::from_utf8_lossy(&trace_id).into_owned(),
+        ))
     }
 
     /// A stream ended.

@@ -68,7 +68,7 @@ fn through(propagator: &Propagator, request: &Headers) {
     };
     let parent = parent.map(|parent| parent.span_id);
     let mut upstream = request.clone();
-    propagator.inject(&context, parent, &extraction, &mut upstream);
+    propagator.inject(&context, parent, None, &extraction, &mut upstream);
 
     assert_eq!(upstream.others(), request.others());
     let Some(seen) = read_upstream(&upstream) else {

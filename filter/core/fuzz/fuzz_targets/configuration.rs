@@ -25,7 +25,7 @@ fuzz_target!(|document: &[u8]| {
                     assert!(!formats[..i].contains(format));
                 }
             }
-            let tracer = Tracer::new(&config, &Environment::default(), [0; 32]);
+            let tracer = Tracer::new(config.clone(), &Environment::default(), [0; 32]);
             assert!(tracer.is_idle());
         }
         Err(faults) => {

@@ -40,7 +40,7 @@ fuzz_target!(|value: &[u8]| {
     };
     let mut upstream = lines.clone();
     let parent = read.ok().map(|parent| parent.span_id);
-    propagator.inject(&context, parent, &extraction, &mut upstream);
+    propagator.inject(&context, parent, None, &extraction, &mut upstream);
     let seen = read_upstream(&upstream).expect("a traceparent goes upstream");
     assert_eq!(seen.trace_id.as_bytes(), context.trace_id.to_hex());
     assert_eq!(seen.span_id.as_bytes(), context.span_id.to_hex());

@@ -42,7 +42,7 @@ fuzz_target!(|input: &[u8]| {
     let extraction = propagator.extract(&request);
     let context = extraction.parent.expect("the traceparent is valid");
     let mut upstream = request.clone();
-    propagator.inject(&context, None, &extraction, &mut upstream);
+    propagator.inject(&context, None, None, &extraction, &mut upstream);
     let expected = twin.map(|members| members.join(",")).unwrap_or_default();
     assert_eq!(upstream.one("tracestate").unwrap_or_default(), expected);
     assert_eq!(upstream.one("tracestate").is_some(), !expected.is_empty());

@@ -4,12 +4,18 @@
 use super::Faults;
 use crate::batch::BatchConfig;
 use crate::exporter::{OtlpGrpc, default_authority};
-use crate::propagation::{Format, Propagator};
+use crate::keep;
+use crate::matcher::{self, Pattern, SafeRegex, StringMatcher};
+use crate::propagation::{Format, Incoming, Propagator};
+use crate::request::Direction;
+use crate::rule::{self, Action};
+use crate::sampler::{self, RateLimit, Ratio, Root};
 use deserr::{
     DeserializeError, Deserr, ErrorKind, IntoValue, MergeWithError, Sequence, Value, ValueKind,
     ValuePointerRef,
 };
-use std::ops::ControlFlow;
+use std::num::NonZeroU32;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::time::Duration;
 
 #[derive(Debug, Deserr)]
@@ -20,6 +26,14 @@ pub(super) struct Config {
     exporter: Exporter,
     #[deserr(default)]
     propagation: Propagation,
+    #[deserr(default)]
+    sampler: Sampler,
+    #[deserr(default)]
+    rules: Vec<Rule>,
+    #[deserr(default)]
+    keep: Keep,
+    #[deserr(default)]
+    route_metadata: bool,
 }
 
 #[derive(Debug, Deserr)]
@@ -62,6 +76,95 @@ struct Propagation {
     extract: Given<Formats>,
     #[deserr(default)]
     inject: Given<Formats>,
+    #[deserr(default)]
+    incoming: Given<Incoming>,
+    #[deserr(default)]
+    response_header: Given<OptionalHeaderName>,
+}
+
+#[derive(Debug, Default, Deserr)]
+#[deserr(error = Faults, deny_unknown_fields)]
+struct Sampler {
+    #[deserr(default, rename = "type")]
+    kind: Given<SamplerType>,
+    #[deserr(default)]
+    ratio: Given<Ratio>,
+    #[deserr(default)]
+    max_traces_per_second: Given<Rate>,
+}
+
+#[derive(Debug, Deserr)]
+#[deserr(error = Faults, deny_unknown_fields)]
+struct Rule {
+    #[deserr(default)]
+    name: String,
+    #[deserr(rename = "match")]
+    matches: Match,
+    #[deserr(default)]
+    action: Given<ActionName>,
+    #[deserr(default)]
+    ratio: Given<Ratio>,
+    #[deserr(default)]
+    incoming: Given<Incoming>,
+}
+
+#[derive(Debug, Deserr)]
+#[deserr(error = Faults, deny_unknown_fields)]
+struct Match {
+    #[deserr(default)]
+    path: Given<StringMatcher>,
+    #[deserr(default)]
+    method: Vec<Token>,
+    #[deserr(default)]
+    host: Given<StringMatcher>,
+    #[deserr(default)]
+    headers: Vec<HeaderMatcher>,
+    #[deserr(default)]
+    direction: Given<Direction>,
+}
+
+#[derive(Debug, Deserr)]
+#[deserr(error = Faults, deny_unknown_fields)]
+struct HeaderMatcher {
+    name: Token,
+    #[deserr(default)]
+    string_match: Given<StringMatcher>,
+    #[deserr(default)]
+    present_match: Given<bool>,
+    #[deserr(default)]
+    invert_match: bool,
+}
+
+#[derive(Debug, Default, Deserr)]
+#[deserr(error = Faults, deny_unknown_fields)]
+struct Keep {
+    #[deserr(default)]
+    errors: bool,
+    #[deserr(default)]
+    slower_than: Given<Span>,
+    #[deserr(default)]
+    response_flags: bool,
+    #[deserr(default)]
+    status_codes: Vec<StatusCode>,
+    #[deserr(default)]
+    retried: bool,
+}
+
+#[derive(Debug, Deserr)]
+#[deserr(error = Faults, deny_unknown_fields)]
+struct StringMatch {
+    #[deserr(default)]
+    exact: Given<String>,
+    #[deserr(default)]
+    prefix: Given<Text>,
+    #[deserr(default)]
+    suffix: Given<Text>,
+    #[deserr(default)]
+    contains: Given<Text>,
+    #[deserr(default)]
+    safe_regex: Given<Text>,
+    #[deserr(default)]
+    ignore_case: bool,
 }
 
 /// A key that may be left out, but not left empty: null is no value.
@@ -102,6 +205,12 @@ impl From<Config> for super::Config {
                 cluster: grpc.cluster.0,
             },
             batch: raw.exporter.batch.into(),
+            incoming: raw.propagation.incoming.0.unwrap_or_default(),
+            response_header: raw.propagation.response_header.0.and_then(|name| name.0),
+            sampler: raw.sampler.into(),
+            rules: raw.rules.into_iter().map(Rule::into).collect(),
+            keep: raw.keep.into(),
+            route_metadata: raw.route_metadata,
             propagator: Propagator {
                 extract: formats(raw.propagation.extract, default.extract),
                 inject: formats(raw.propagation.inject, default.inject),
@@ -137,6 +246,119 @@ impl From<Batch> for BatchConfig {
     }
 }
 
+impl From<Sampler> for sampler::Sampler {
+    fn from(raw: Sampler) -> Self {
+        let ratio = raw.ratio.0.unwrap_or(Ratio::ONE);
+        let limit = raw.max_traces_per_second.0.and_then(|rate| rate.0);
+        let kind = raw.kind.0.unwrap_or(SamplerType::ParentBasedTraceIdRatio);
+        Self {
+            parent_based: matches!(
+                kind,
+                SamplerType::ParentBasedAlwaysOn
+                    | SamplerType::ParentBasedAlwaysOff
+                    | SamplerType::ParentBasedTraceIdRatio
+            ),
+            root: match kind {
+                SamplerType::AlwaysOn | SamplerType::ParentBasedAlwaysOn => Root::AlwaysOn,
+                SamplerType::AlwaysOff | SamplerType::ParentBasedAlwaysOff => Root::AlwaysOff,
+                SamplerType::TraceIdRatio | SamplerType::ParentBasedTraceIdRatio => {
+                    Root::TraceIdRatio(ratio)
+                }
+            },
+            limit: limit.map(RateLimit::new),
+        }
+    }
+}
+
+impl From<Rule> for rule::Rule {
+    fn from(raw: Rule) -> Self {
+        // "action: sample" without a ratio is a fault across keys.
+        let ratio = raw.ratio.0.unwrap_or(Ratio::ONE);
+        Self {
+            name: raw.name,
+            path: raw.matches.path.0,
+            methods: raw
+                .matches
+                .method
+                .into_iter()
+                .map(|token| token.0)
+                .collect(),
+            host: raw.matches.host.0,
+            headers: raw
+                .matches
+                .headers
+                .into_iter()
+                .map(HeaderMatcher::into)
+                .collect(),
+            direction: raw.matches.direction.0,
+            action: raw.action.0.map(|action| match action {
+                ActionName::Disable => Action::Disable,
+                ActionName::Force => Action::Force,
+                ActionName::Sample => Action::Sample(ratio),
+            }),
+            incoming: raw.incoming.0,
+        }
+    }
+}
+
+impl From<HeaderMatcher> for matcher::HeaderMatcher {
+    fn from(raw: HeaderMatcher) -> Self {
+        Self {
+            name: raw.name.0.to_ascii_lowercase(),
+            value: raw.string_match.0,
+            invert: raw.invert_match != (raw.present_match.0 == Some(false)),
+        }
+    }
+}
+
+impl From<Keep> for keep::Keep {
+    fn from(raw: Keep) -> Self {
+        Self {
+            errors: raw.errors,
+            slower_than: raw.slower_than.0.map(|span| span.0),
+            response_flags: raw.response_flags,
+            status_codes: raw.status_codes.into_iter().map(|code| code.0).collect(),
+            retried: raw.retried,
+        }
+    }
+}
+
+impl Deserr<Faults> for StringMatcher {
+    fn deserialize_from_value<V: IntoValue>(
+        value: Value<V>,
+        location: ValuePointerRef<'_>,
+    ) -> Result<Self, Faults> {
+        let raw = StringMatch::deserialize_from_value(value, location)?;
+        let text = |given: Given<Text>| given.0.map(|text| text.0);
+        let mut patterns = [
+            raw.exact.0.map(Pattern::Exact),
+            text(raw.prefix).map(Pattern::Prefix),
+            text(raw.suffix).map(Pattern::Suffix),
+            text(raw.contains).map(Pattern::Contains),
+        ]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>();
+        if let Some(expression) = text(raw.safe_regex) {
+            let regex = SafeRegex::new(&expression, raw.ignore_case).map_err(|error| {
+                let message = format!("{expression:?} is not a regular expression: {error}");
+                Faults::one(place(location.push_key("safe_regex")), message)
+            })?;
+            patterns.push(Pattern::SafeRegex(regex));
+        }
+        let count = patterns.len();
+        match patterns.pop() {
+            Some(pattern) if count == 1 => Ok(Self::new(pattern, raw.ignore_case)),
+            _ => Err(Faults::one(
+                place(location),
+                format!(
+                    "{count} patterns, expected exactly one of exact, prefix, suffix, contains, safe_regex"
+                ),
+            )),
+        }
+    }
+}
+
 /// What is wrong between two keys, each of which may be right alone. Looks at
 /// the document and not at what was made of it, so that no other fault hides
 /// these.
@@ -164,7 +386,58 @@ pub(super) fn faults_across_keys(document: &serde_json::Value) -> Faults {
     {
         faults.add("exporter.otlp_grpc.authority", message);
     }
+
+    let rules = at("/rules").and_then(serde_json::Value::as_array);
+    for (index, rule) in rules.into_iter().flatten().enumerate() {
+        faults_of_rule(&format!("rules[{index}]"), rule, &mut faults);
+    }
     faults
+}
+
+/// What is wrong between the keys of a rule.
+fn faults_of_rule(rule_place: &str, rule: &serde_json::Value, faults: &mut Faults) {
+    let has = |key| rule.get(key).is_some();
+    let is_sample = rule.get("action").and_then(serde_json::Value::as_str) == Some("sample");
+    if rule.is_object() && !has("action") && !has("incoming") {
+        faults.add(
+            rule_place,
+            "a rule without action and without incoming does nothing",
+        );
+    }
+    if is_sample && !has("ratio") {
+        faults.add(
+            format!("{rule_place}.ratio"),
+            "required with action: sample",
+        );
+    }
+    if has("ratio") && !is_sample {
+        faults.add(
+            format!("{rule_place}.ratio"),
+            "means something with action: sample only",
+        );
+    }
+    let matches = rule.get("match").and_then(serde_json::Value::as_object);
+    if matches.is_some_and(serde_json::Map::is_empty) {
+        faults.add(
+            format!("{rule_place}.match"),
+            "empty, expected one of path, method, host, headers, direction",
+        );
+    }
+    let headers = rule
+        .pointer("/match/headers")
+        .and_then(serde_json::Value::as_array);
+    for (index, header) in headers.into_iter().flatten().enumerate() {
+        let count = ["string_match", "present_match"]
+            .iter()
+            .filter(|key| header.get(key).is_some())
+            .count();
+        if header.is_object() && count != 1 {
+            faults.add(
+                format!("{rule_place}.match.headers[{index}]"),
+                format!("{count} conditions, expected exactly one of string_match, present_match"),
+            );
+        }
+    }
 }
 
 /// The name of an Envoy cluster.
@@ -194,6 +467,120 @@ struct FormatName(Format);
 /// Formats, each once.
 #[derive(Debug)]
 struct Formats(Vec<Format>);
+
+/// A text that is not empty, as every value has an empty part.
+#[derive(Debug)]
+struct Text(String);
+
+/// A name or method of HTTP (RFC 9110, 5.6.2).
+#[derive(Debug)]
+struct Token(String);
+
+/// A header's name in lower case; empty for none.
+#[derive(Debug)]
+struct OptionalHeaderName(Option<String>);
+
+/// The status of a response.
+#[derive(Debug)]
+struct StatusCode(u16);
+
+/// A number of things a second; 0 for any.
+#[derive(Debug)]
+struct Rate(Option<NonZeroU32>);
+
+impl Text {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "" => Err("\"\" matches everything, expected a text".to_owned()),
+            text => Ok(Self(text.to_owned())),
+        }
+    }
+}
+
+impl Token {
+    fn parse(text: &str) -> Result<Self, String> {
+        let is_tchar = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        // Envoy's names for HTTP/2's own, such as `:authority`.
+        let token = text.strip_prefix(':').unwrap_or(text);
+        if !token.is_empty() && token.bytes().all(is_tchar) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!("{text:?} is not a name or method of HTTP"))
+        }
+    }
+}
+
+impl OptionalHeaderName {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "" => Ok(Self(None)),
+            text if text.starts_with(':') => Err(format!("{text:?} is not a response header")),
+            text => Token::parse(text).map(|token| Self(Some(token.0.to_ascii_lowercase()))),
+        }
+    }
+}
+
+/// A value among a few, by its name.
+macro_rules! named {
+    ($($name:ident: $what:literal { $($text:literal => $value:expr,)+ })+) => {
+        $(impl $name {
+            fn parse(text: &str) -> Result<Self, String> {
+                match text {
+                    $($text => Ok($value),)+
+                    _ => Err(format!(
+                        "{text:?} is not {}, expected one of {}",
+                        $what,
+                        [$($text),+].join(", "),
+                    )),
+                }
+            }
+        })+
+    };
+}
+
+#[derive(Debug)]
+enum SamplerType {
+    AlwaysOn,
+    AlwaysOff,
+    TraceIdRatio,
+    ParentBasedAlwaysOn,
+    ParentBasedAlwaysOff,
+    ParentBasedTraceIdRatio,
+}
+
+#[derive(Debug)]
+enum ActionName {
+    Disable,
+    Force,
+    Sample,
+}
+
+named! {
+    SamplerType: "a sampler" {
+        "always_on" => SamplerType::AlwaysOn,
+        "always_off" => SamplerType::AlwaysOff,
+        "traceidratio" => SamplerType::TraceIdRatio,
+        "parentbased_always_on" => SamplerType::ParentBasedAlwaysOn,
+        "parentbased_always_off" => SamplerType::ParentBasedAlwaysOff,
+        "parentbased_traceidratio" => SamplerType::ParentBasedTraceIdRatio,
+    }
+    ActionName: "an action" {
+        "disable" => ActionName::Disable,
+        "force" => ActionName::Force,
+        "sample" => ActionName::Sample,
+    }
+    Incoming: "a policy" {
+        "continue" => Incoming::Continue,
+        "restart" => Incoming::Restart,
+        "link" => Incoming::Link,
+        "resample" => Incoming::Resample,
+        "require" => Incoming::Require,
+    }
+    Direction: "a direction" {
+        "inbound" => Direction::Inbound,
+        "outbound" => Direction::Outbound,
+    }
+}
 
 impl ClusterName {
     fn parse(text: &str) -> Result<Self, String> {
@@ -289,26 +676,63 @@ macro_rules! from_text {
     };
 }
 
-from_text!(ClusterName Authority Span Size FormatName);
+from_text!(ClusterName Authority Span Size FormatName Text Token OptionalHeaderName SamplerType ActionName Incoming Direction);
 
-impl Deserr<Faults> for Count {
+/// An integer in a range.
+fn integer<V: IntoValue>(
+    value: Value<V>,
+    range: RangeInclusive<u64>,
+    location: ValuePointerRef<'_>,
+) -> Result<u64, Faults> {
+    let number = match value {
+        Value::Integer(number) => number,
+        other => return Err(wrong_kind(other, &[ValueKind::Integer], location)),
+    };
+    if range.contains(&number) {
+        return Ok(number);
+    }
+    let (least, most) = range.into_inner();
+    let message = format!("{number} is out of range, expected {least} to {most}");
+    Err(Faults::one(place(location), message))
+}
+
+/// A million spans, calls or traces at once are no limit any more.
+const MOST: u64 = 1_000_000;
+
+macro_rules! from_integer {
+    ($($name:ident: $range:expr => $make:expr;)+) => {
+        $(impl Deserr<Faults> for $name {
+            fn deserialize_from_value<V: IntoValue>(
+                value: Value<V>,
+                location: ValuePointerRef<'_>,
+            ) -> Result<Self, Faults> {
+                integer(value, $range, location).map($make)
+            }
+        })+
+    };
+}
+
+from_integer! {
+    Count: 1..=MOST => |n| Self(n as usize);
+    Rate: 0..=MOST => |n| Self(NonZeroU32::new(n as u32));
+    StatusCode: 100..=599 => |n| Self(n as u16);
+}
+
+impl Deserr<Faults> for Ratio {
     fn deserialize_from_value<V: IntoValue>(
         value: Value<V>,
         location: ValuePointerRef<'_>,
     ) -> Result<Self, Faults> {
-        // A million spans or calls at once are no limit any more.
-        const MAX: u64 = 1_000_000;
         let number = match value {
-            Value::Integer(n) => n,
-            other => return Err(wrong_kind(other, &[ValueKind::Integer], location)),
+            Value::Integer(n) => n as f64,
+            Value::NegativeInteger(n) => n as f64,
+            Value::Float(f) => f,
+            other => return Err(wrong_kind(other, &[ValueKind::Float], location)),
         };
-        match number {
-            1..=MAX => Ok(Self(number as usize)),
-            _ => Err(Faults::one(
-                place(location),
-                format!("{number} is out of range, expected 1 to {MAX}"),
-            )),
-        }
+        Ratio::new(number).ok_or_else(|| {
+            let message = format!("{number} is not a ratio, expected 0 to 1");
+            Faults::one(place(location), message)
+        })
     }
 }
 

@@ -71,14 +71,26 @@ pub(super) fn write(context: &SpanContext, injector: &mut impl Injector) {
     }
 }
 
+/// Writes the new state, if there is one, else what came, if that cannot stay
+/// as it is.
+///
 /// > Vendors MUST accept empty `tracestate` headers but SHOULD avoid sending
 /// > them.
-pub(super) fn write_trace_state(state: &TraceState<'_>, injector: &mut impl Injector) {
-    if state.is_empty() {
-        injector.remove(TRACESTATE);
-    } else {
-        let mut value = String::new();
-        state.write(&mut value);
-        injector.set(TRACESTATE, &value);
+pub(super) fn write_trace_state(
+    (is_there, came): (bool, &TraceState<'_>),
+    new: Option<&str>,
+    injector: &mut impl Injector,
+) {
+    match new {
+        Some("") if is_there => injector.remove(TRACESTATE),
+        Some("") => {}
+        Some(state) => injector.set(TRACESTATE, state),
+        None if !is_there || came.is_verbatim() => {}
+        None if came.is_empty() => injector.remove(TRACESTATE),
+        None => {
+            let mut value = String::new();
+            came.write(&mut value);
+            injector.set(TRACESTATE, &value);
+        }
     }
 }

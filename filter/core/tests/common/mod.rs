@@ -18,9 +18,10 @@ use sidespan_core::config::Config;
 use sidespan_core::exporter::Callout;
 use sidespan_core::id::{SpanId, TraceId};
 use sidespan_core::propagation::{Format, Propagator};
+use sidespan_core::request::{Direction, RequestInfo, ResponseInfo};
 use sidespan_core::resource::Environment;
 use sidespan_core::stats::Stat;
-use sidespan_core::stream::{Direction, RequestInfo, ResponseInfo, StreamTracer};
+use sidespan_core::stream::StreamTracer;
 use sidespan_core::tracer::Tracer;
 use std::collections::BTreeMap;
 
@@ -29,6 +30,8 @@ use std::collections::BTreeMap;
 pub(crate) struct Info {
     pub(crate) protocol: Option<&'static str>,
     pub(crate) source_address: Option<&'static str>,
+    /// The `filter_metadata` of the route.
+    pub(crate) route: Value,
 }
 
 impl RequestInfo for Info {
@@ -38,6 +41,18 @@ impl RequestInfo for Info {
 
     fn source_address(&self) -> Option<String> {
         self.source_address.map(str::to_owned)
+    }
+
+    fn route_bool(&self, namespace: &str, key: &str) -> Option<bool> {
+        self.route[namespace][key].as_bool()
+    }
+
+    fn route_text(&self, namespace: &str, key: &str) -> Option<String> {
+        self.route[namespace][key].as_str().map(str::to_owned)
+    }
+
+    fn route_number(&self, namespace: &str, key: &str) -> Option<f64> {
+        self.route[namespace][key].as_f64()
     }
 }
 
@@ -49,6 +64,7 @@ pub(crate) struct Response {
     pub(crate) flags: u64,
     pub(crate) details: Option<&'static str>,
     pub(crate) upstream: Option<&'static str>,
+    pub(crate) attempts: u64,
 }
 
 impl Response {
@@ -80,6 +96,10 @@ impl ResponseInfo for Response {
         self.details.map(str::to_owned)
     }
 
+    fn attempt_count(&self) -> u64 {
+        self.attempts
+    }
+
     fn upstream_address(&self) -> Option<String> {
         self.upstream.map(str::to_owned)
     }
@@ -101,7 +121,7 @@ pub(crate) fn default_config() -> Config {
 
 /// A tracer whose ids are the same in every run.
 pub(crate) fn tracer(config: &Config) -> Tracer {
-    Tracer::new(config, &Environment::default(), [7; 32])
+    Tracer::new(config.clone(), &Environment::default(), [7; 32])
 }
 
 /// A tracer that sends each span on its own.
@@ -122,8 +142,8 @@ pub(crate) fn request(
     now: u64,
 ) -> (Option<StreamTracer>, Headers) {
     let mut upstream = lines.clone();
-    let stream = tracer.on_request(lines, info, direction, now, &mut upstream);
-    (stream, upstream)
+    let started = tracer.on_request(lines, info, direction, now, &mut upstream);
+    (started.stream, upstream)
 }
 
 /// The request of an export, read with OTLP's own types.

@@ -1,0 +1,61 @@
+//! Spans that are kept by what became of their request, though the decision
+//! at its start was no.
+
+use crate::request::ResponseInfo;
+use std::time::Duration;
+
+/// What is kept; nothing by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keep {
+    /// 5xx, gRPC errors, resets.
+    pub errors: bool,
+    /// Streams that lasted longer.
+    pub slower_than: Option<Duration>,
+    /// Streams that Envoy has something to say about.
+    pub response_flags: bool,
+    /// Responses with one of these.
+    pub status_codes: Vec<u16>,
+    /// Requests that were sent more than once.
+    pub retried: bool,
+}
+
+/// What became of a request, as far as its span knows.
+#[derive(Clone, Copy, Debug)]
+pub struct Ending {
+    /// A 5xx, a gRPC error or a reset.
+    pub is_error: bool,
+    /// The status of the response, if there was one.
+    pub status: Option<u16>,
+    /// How long it took.
+    pub duration: Duration,
+}
+
+impl Keep {
+    /// Whether anything is ever kept, so that it is worth recording.
+    pub fn is_anything(&self) -> bool {
+        *self != Self::default()
+    }
+
+    /// Why a span is kept, for `sidespan.keep_reason`; `None` if it is not.
+    pub fn reason(&self, ending: Ending, response: &impl ResponseInfo) -> Option<&'static str> {
+        if self.errors && ending.is_error {
+            Some("error")
+        } else if ending
+            .status
+            .is_some_and(|status| self.status_codes.contains(&status))
+        {
+            Some("status_code")
+        } else if self
+            .slower_than
+            .is_some_and(|bound| ending.duration > bound)
+        {
+            Some("slow")
+        } else if self.response_flags && response.response_flags() != 0 {
+            Some("response_flags")
+        } else if self.retried && response.attempt_count() > 1 {
+            Some("retried")
+        } else {
+            None
+        }
+    }
+}

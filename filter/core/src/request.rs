@@ -1,0 +1,116 @@
+//! What the core reads of a request, and of its end.
+
+use crate::propagation::Extractor;
+use crate::url::{split_host_port, without_user_info};
+
+/// The side of the proxy that a listener serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Towards the workload behind the proxy.
+    Inbound,
+    /// From the workload behind the proxy.
+    Outbound,
+    /// A gateway or an edge.
+    Unspecified,
+}
+
+/// What a host knows of a request beside its headers, asked for only where it
+/// is needed: answers can be dear.
+pub trait RequestInfo {
+    /// The protocol of the downstream connection: `HTTP/1.1`, `HTTP/2` …
+    fn protocol(&self) -> Option<String>;
+    /// Address and port of the client, as the proxy trusts them. The port is
+    /// 0 where the address came from a header.
+    fn source_address(&self) -> Option<String>;
+    /// A bool in the `filter_metadata` of the route.
+    fn route_bool(&self, namespace: &str, key: &str) -> Option<bool>;
+    /// A text there.
+    fn route_text(&self, namespace: &str, key: &str) -> Option<String>;
+    /// A number there.
+    fn route_number(&self, namespace: &str, key: &str) -> Option<f64>;
+}
+
+/// What a host knows of a stream that has ended.
+pub trait ResponseInfo {
+    /// The first line of a response header.
+    fn response_header(&self, name: &str) -> Option<Vec<u8>>;
+    /// The first line of a response trailer.
+    fn response_trailer(&self, name: &str) -> Option<Vec<u8>>;
+    /// Envoy's response flags, a bit each.
+    fn response_flags(&self) -> u64;
+    /// Envoy's response code details: why the response is what it is.
+    fn response_code_details(&self) -> Option<String>;
+    /// How often the request was sent upstream; 0 if it never was.
+    fn attempt_count(&self) -> u64;
+    /// Address and port of the host that the request was sent to.
+    fn upstream_address(&self) -> Option<String>;
+}
+
+/// The request headers that rules and spans ask for.
+#[derive(Debug, Default)]
+pub struct RequestHead<'a> {
+    pub(crate) method: &'a [u8],
+    pub(crate) scheme: &'a [u8],
+    pub(crate) authority: &'a [u8],
+    pub(crate) path: &'a [u8],
+    pub(crate) user_agent: Option<&'a [u8]>,
+    pub(crate) content_type: &'a [u8],
+}
+
+impl<'a> RequestHead<'a> {
+    /// Finds them in one pass.
+    pub fn read(request: &'a impl Extractor) -> Self {
+        let mut head = Self::default();
+        for (name, value) in request.headers() {
+            match name {
+                b":method" => head.method = value,
+                b":scheme" => head.scheme = value,
+                b":authority" => head.authority = value,
+                b":path" => head.path = value,
+                b"user-agent" => head.user_agent = Some(value),
+                b"content-type" => head.content_type = value,
+                _ => {}
+            }
+        }
+        head
+    }
+
+    /// `application/grpc`, `application/grpc+proto`, not `grpc-web`
+    /// (gRPC over HTTP2, Content-Type).
+    pub(crate) fn is_grpc(&self) -> bool {
+        match self.content_type.strip_prefix(b"application/grpc") {
+            Some(rest) => matches!(rest.first(), None | Some(b'+' | b';')),
+            None => false,
+        }
+    }
+
+    /// The path as rules see it.
+    pub(crate) fn path_without_query(&self) -> &'a [u8] {
+        let end = self.path.iter().position(|b| matches!(b, b'?' | b'#'));
+        self.path
+            .get(..end.unwrap_or(self.path.len()))
+            .unwrap_or_default()
+    }
+
+    /// The host as rules see it: without user and port. One that is no UTF-8
+    /// is none.
+    pub(crate) fn host(&self) -> &'a [u8] {
+        let authority = std::str::from_utf8(self.authority).unwrap_or_default();
+        split_host_port(without_user_info(authority)).0.as_bytes()
+    }
+}
+
+/// A request, as everything that decides about it sees it.
+#[derive(Debug)]
+pub struct Request<'a, H, I> {
+    /// All of its headers.
+    pub headers: &'a H,
+    /// The ones that are asked for most.
+    pub head: RequestHead<'a>,
+    /// What the host knows beside them.
+    pub info: &'a I,
+    /// The side of the proxy.
+    pub direction: Direction,
+    /// Unix time in nanoseconds.
+    pub now: u64,
+}
