@@ -57,7 +57,7 @@ struct Step {
     /// What each of the spans has.
     #[serde(default)]
     each: Each,
-    /// Headers that the upstream sees; null for one that it must not.
+    /// Headers that the upstream sees, `*` for what may be anything; null for one that it must not.
     #[serde(default)]
     upstream: BTreeMap<String, Option<String>>,
 }
@@ -220,8 +220,18 @@ impl Step {
         );
         let seen = upstream.last();
         for (name, value) in &self.upstream {
-            let expected: Vec<_> = value.iter().cloned().collect();
-            assert_eq!(seen.header(name), expected, "{}: {name}", self.what);
+            let actual = seen.header(name);
+            let expected: Vec<_> = value.iter().collect();
+            let same = actual.len() == expected.len()
+                && actual
+                    .iter()
+                    .zip(expected)
+                    .all(|(actual, pattern)| is_like(actual, pattern));
+            assert!(
+                same,
+                "{}: {name}: {actual:?}, expected {value:?}",
+                self.what
+            );
         }
     }
 
@@ -284,6 +294,18 @@ impl Each {
         }
         for (key, expected) in &self.resource {
             assert_eq!(&json(span.resource_attr(key)), expected, "{what}: {key}");
+        }
+    }
+}
+
+/// Whether a value is as a pattern has it, in which one `*` stands for anything.
+fn is_like(value: &str, pattern: &str) -> bool {
+    match pattern.split_once('*') {
+        None => value == pattern,
+        Some((start, end)) => {
+            value.len() >= start.len() + end.len()
+                && value.starts_with(start)
+                && value.ends_with(end)
         }
     }
 }

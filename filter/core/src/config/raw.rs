@@ -727,6 +727,9 @@ impl Deserr<Faults> for Ratio {
             Value::Integer(n) => n as f64,
             Value::NegativeInteger(n) => n as f64,
             Value::Float(f) => f,
+            // Of `ratio: 0.5` in a Struct, Envoy's YAML makes the text "0.5".
+            Value::String(text) => serde_json::from_str(&text)
+                .map_err(|_| Faults::one(place(location), format!("{text:?} is not a number")))?,
             other => return Err(wrong_kind(other, &[ValueKind::Float], location)),
         };
         Ratio::new(number).ok_or_else(|| {

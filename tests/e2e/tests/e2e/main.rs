@@ -2,6 +2,7 @@
 
 mod comparison;
 mod configuration;
+mod decisions;
 mod docs;
 mod examples;
 mod export;
