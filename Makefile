@@ -1,7 +1,7 @@
 # Sidespan. `make help` lists what there is.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help run example test test-unit test-e2e check fuzz w3c wasm envoy clean
+.PHONY: help run example test test-unit test-e2e check bench-core fuzz validate schema w3c wasm envoy clean
 
 # Seconds of each fuzz target.
 FUZZ_SECONDS ?= 20
@@ -28,11 +28,20 @@ test-e2e: wasm envoy ## What needs one
 check: ## Format, lints, who may import whom, docs
 	@./tests/check.sh
 
+bench-core: ## What a decision costs with one rule and with two hundred
+	@cargo bench --quiet --locked -p sidespan-core --bench decide
+
 fuzz: ## Each parser for FUZZ_SECONDS
 	@./filter/core/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 w3c: wasm envoy ## The official W3C trace-context suite against the filter; W3C_SUITE=DIR uses a clone that is there
 	@./tests/w3c/run.sh
+
+validate: ## Checks a document, or what it finds in a manifest, offline: FILE=
+	@cargo run --quiet --locked -p sidespan-validate -- $(FILE)
+
+schema: ## filter/config.schema.json, from the code
+	@cargo run --quiet --locked -p sidespan-validate -- --schema >build/schema && mv build/schema filter/config.schema.json
 
 wasm: ## dist/sidespan.wasm
 	@./filter/proxy-wasm/build.sh

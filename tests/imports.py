@@ -26,6 +26,7 @@ LAYERS = [
 PACKAGES = {
     "sidespan-core": set(),
     "sidespan-proxy-wasm": {"sidespan-core"},
+    "sidespan-validate": {"sidespan-core"},
     "sidespan-harness": set(),
     "sidespan-e2e": {"sidespan-harness"},
 }
@@ -58,7 +59,7 @@ for package in metadata["packages"]:
     if name not in PACKAGES or not used <= PACKAGES[name]:
         faults.append(f"{name} may not depend on {', '.join(sorted(used))}")
     if name == "sidespan-core":
-        linked = {d["name"] for d in package["dependencies"] if d["kind"] is None}
+        linked = {d["name"] for d in package["dependencies"] if d["kind"] is None and not d["optional"]}
         if not linked <= CORE_LINKS:
             faults.append(f"{name} may not link {', '.join(sorted(linked - CORE_LINKS))}")
 

@@ -4,6 +4,8 @@
 //! at once, each fault with its place in the document.
 
 mod raw;
+#[cfg(feature = "schema")]
+mod schema;
 
 use crate::batch::BatchConfig;
 use crate::exporter::OtlpGrpc;
@@ -60,6 +62,12 @@ impl Config {
             }
         }
     }
+}
+
+/// The JSON Schema of the document, for editors.
+#[cfg(feature = "schema")]
+pub fn schema() -> serde_json::Value {
+    schema::schema()
 }
 
 /// Everything that is wrong with a document.

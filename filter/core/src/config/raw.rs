@@ -20,156 +20,269 @@ use std::time::Duration;
 
 #[derive(Debug, Deserr)]
 #[deserr(error = Faults, deny_unknown_fields)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(deny_unknown_fields)
+)]
 pub(super) struct Config {
+    /// The name of the service; empty for `OTEL_SERVICE_NAME`, else the node's cluster.
     #[deserr(default)]
-    service_name: String,
+    service_name: Given<String>,
+    /// Where spans go.
     exporter: Exporter,
+    /// How contexts are read and written.
     #[deserr(default)]
-    propagation: Propagation,
+    propagation: Given<Propagation>,
+    /// Whether there is a span where no rule decides.
     #[deserr(default)]
-    sampler: Sampler,
+    sampler: Given<Sampler>,
+    /// The first with an action that matches decides; none: the sampler.
     #[deserr(default)]
-    rules: Vec<Rule>,
+    rules: Given<Vec<Rule>>,
+    /// Spans kept by outcome though the decision at the head was no.
     #[deserr(default)]
-    keep: Keep,
+    keep: Given<Keep>,
+    /// A route's `filter_metadata` may disable, force or sample: namespace `sidespan`, and `envoy.filters.http.router.disable_tracing`.
     #[deserr(default)]
-    route_metadata: bool,
+    route_metadata: Given<bool>,
 }
 
 #[derive(Debug, Deserr)]
 #[deserr(error = Faults, deny_unknown_fields)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(deny_unknown_fields)
+)]
 struct Exporter {
+    /// OTLP over gRPC.
     otlp_grpc: Grpc,
+    /// How spans wait.
     #[deserr(default)]
-    batch: Batch,
+    batch: Given<Batch>,
 }
 
 #[derive(Debug, Deserr)]
 #[deserr(error = Faults, deny_unknown_fields)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(deny_unknown_fields)
+)]
 struct Grpc {
+    /// An Envoy cluster with HTTP/2.
     cluster: ClusterName,
+    /// The `:authority` of each call; default: the host in `outbound|PORT|SUBSET|HOST`, else the cluster's name.
     #[deserr(default)]
     authority: Given<Authority>,
+    /// How long a call may take; default 10s.
     #[deserr(default)]
     timeout: Given<Span>,
 }
 
 #[derive(Debug, Default, Deserr)]
 #[deserr(error = Faults, deny_unknown_fields)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(deny_unknown_fields)
+)]
 struct Batch {
+    /// Spans that may wait; default 2048.
     #[deserr(default)]
     max_queue_size: Given<Count>,
+    /// Bytes that they may take; default 4MiB.
     #[deserr(default)]
     max_queue_bytes: Given<Size>,
+    /// Spans in one export; default 512.
     #[deserr(default)]
     max_export_batch_size: Given<Count>,
+    /// How long a span may wait for its batch to fill; default 1s.
     #[deserr(default)]
     schedule_delay: Given<Span>,
+    /// Exports under way at once; default 2.
     #[deserr(default)]
     max_concurrent_exports: Given<Count>,
 }
 
 #[derive(Debug, Default, Deserr)]
 #[deserr(error = Faults, deny_unknown_fields)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(deny_unknown_fields)
+)]
 struct Propagation {
+    /// Tried in this order, the first valid one wins; default all: tracecontext, b3, b3multi.
     #[deserr(default)]
     extract: Given<Formats>,
+    /// Written always; default tracecontext.
     #[deserr(default)]
     inject: Given<Formats>,
+    /// How a context that came in is taken; default continue.
     #[deserr(default)]
     incoming: Given<Incoming>,
+    /// A response header for the trace id.
     #[deserr(default)]
     response_header: Given<OptionalHeaderName>,
 }
 
 #[derive(Debug, Default, Deserr)]
 #[deserr(error = Faults, deny_unknown_fields)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(deny_unknown_fields)
+)]
 struct Sampler {
+    /// Default parentbased_traceidratio.
     #[deserr(default, rename = "type")]
+    #[cfg_attr(feature = "schema", schemars(rename = "type"))]
     kind: Given<SamplerType>,
+    /// The share that is sampled; default 1.0.
     #[deserr(default)]
     ratio: Given<Ratio>,
+    /// New traces a second and worker; 0, the default: no limit.
     #[deserr(default)]
     max_traces_per_second: Given<Rate>,
 }
 
 #[derive(Debug, Deserr)]
 #[deserr(error = Faults, deny_unknown_fields)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(deny_unknown_fields)
+)]
 struct Rule {
+    /// Told in the attribute `sidespan.rule` and in the log.
     #[deserr(default)]
-    name: String,
+    name: Given<String>,
+    /// All that are given must hold.
     #[deserr(rename = "match")]
+    #[cfg_attr(feature = "schema", schemars(rename = "match"))]
     matches: Match,
+    /// disable: no span, headers untouched. force: sampled, whatever the caller says. sample: decided at `ratio`.
     #[deserr(default)]
     action: Given<ActionName>,
+    /// With `action: sample`.
     #[deserr(default)]
     ratio: Given<Ratio>,
+    /// How a context that came in is taken, for what matches.
     #[deserr(default)]
     incoming: Given<Incoming>,
 }
 
 #[derive(Debug, Deserr)]
 #[deserr(error = Faults, deny_unknown_fields)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(deny_unknown_fields)
+)]
 struct Match {
+    /// The path without its query.
     #[deserr(default)]
     path: Given<StringMatcher>,
+    /// One of these.
     #[deserr(default)]
-    method: Vec<Token>,
+    method: Given<Vec<Token>>,
+    /// The host without its port.
     #[deserr(default)]
     host: Given<StringMatcher>,
+    /// All of these.
     #[deserr(default)]
-    headers: Vec<HeaderMatcher>,
+    headers: Given<Vec<HeaderMatcher>>,
+    /// The side of the proxy.
     #[deserr(default)]
     direction: Given<Direction>,
 }
 
 #[derive(Debug, Deserr)]
 #[deserr(error = Faults, deny_unknown_fields)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(deny_unknown_fields)
+)]
 struct HeaderMatcher {
+    /// The header's name.
     name: Token,
+    /// What its value must be.
     #[deserr(default)]
     string_match: Given<StringMatcher>,
+    /// Whether it must be there.
     #[deserr(default)]
     present_match: Given<bool>,
+    /// The opposite must hold.
     #[deserr(default)]
-    invert_match: bool,
+    invert_match: Given<bool>,
 }
 
 #[derive(Debug, Default, Deserr)]
 #[deserr(error = Faults, deny_unknown_fields)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(deny_unknown_fields)
+)]
 struct Keep {
+    /// 5xx, gRPC errors, resets.
     #[deserr(default)]
-    errors: bool,
+    errors: Given<bool>,
+    /// Streams that lasted longer.
     #[deserr(default)]
     slower_than: Given<Span>,
+    /// Streams with any of Envoy's response flags.
     #[deserr(default)]
-    response_flags: bool,
+    response_flags: Given<bool>,
+    /// Responses with one of these.
     #[deserr(default)]
-    status_codes: Vec<StatusCode>,
+    status_codes: Given<Vec<StatusCode>>,
+    /// Requests that were sent more than once.
     #[deserr(default)]
-    retried: bool,
+    retried: Given<bool>,
 }
 
+/// Exactly one of the patterns.
 #[derive(Debug, Deserr)]
 #[deserr(error = Faults, deny_unknown_fields)]
-struct StringMatch {
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(deny_unknown_fields)
+)]
+pub(super) struct StringMatch {
+    /// The whole value.
     #[deserr(default)]
     exact: Given<String>,
+    /// Its start.
     #[deserr(default)]
     prefix: Given<Text>,
+    /// Its end.
     #[deserr(default)]
     suffix: Given<Text>,
+    /// Any part of it.
     #[deserr(default)]
     contains: Given<Text>,
+    /// The whole value, by a regular expression in linear time.
     #[deserr(default)]
     safe_regex: Given<Text>,
+    /// ASCII letters in any case.
     #[deserr(default)]
-    ignore_case: bool,
+    ignore_case: Given<bool>,
 }
 
 /// A key that may be left out, but not left empty: null is no value.
 #[derive(Debug)]
-struct Given<T>(Option<T>);
+pub(super) struct Given<T>(Option<T>);
+
+impl<T: Default> Given<T> {
+    fn or_default(self) -> T {
+        self.0.unwrap_or_default()
+    }
+}
 
 impl<T> Default for Given<T> {
     fn default() -> Self {
@@ -190,9 +303,10 @@ impl From<Config> for super::Config {
     fn from(raw: Config) -> Self {
         let grpc = raw.exporter.otlp_grpc;
         let formats = |given: Given<Formats>, default| given.0.map_or(default, |formats| formats.0);
+        let propagation = raw.propagation.or_default();
         let default = Propagator::default();
         Self {
-            service_name: raw.service_name,
+            service_name: raw.service_name.or_default(),
             exporter: OtlpGrpc {
                 authority: match grpc.authority.0 {
                     Some(Authority(authority)) if !authority.is_empty() => authority,
@@ -204,16 +318,16 @@ impl From<Config> for super::Config {
                     .map_or(Duration::from_secs(10), |span| span.0),
                 cluster: grpc.cluster.0,
             },
-            batch: raw.exporter.batch.into(),
-            incoming: raw.propagation.incoming.0.unwrap_or_default(),
-            response_header: raw.propagation.response_header.0.and_then(|name| name.0),
-            sampler: raw.sampler.into(),
-            rules: raw.rules.into_iter().map(Rule::into).collect(),
-            keep: raw.keep.into(),
-            route_metadata: raw.route_metadata,
+            batch: raw.exporter.batch.or_default().into(),
+            incoming: propagation.incoming.0.unwrap_or_default(),
+            response_header: propagation.response_header.0.and_then(|name| name.0),
+            sampler: raw.sampler.or_default().into(),
+            rules: raw.rules.or_default().into_iter().map(Rule::into).collect(),
+            keep: raw.keep.or_default().into(),
+            route_metadata: raw.route_metadata.or_default(),
             propagator: Propagator {
-                extract: formats(raw.propagation.extract, default.extract),
-                inject: formats(raw.propagation.inject, default.inject),
+                extract: formats(propagation.extract, default.extract),
+                inject: formats(propagation.inject, default.inject),
             },
         }
     }
@@ -275,11 +389,12 @@ impl From<Rule> for rule::Rule {
         // "action: sample" without a ratio is a fault across keys.
         let ratio = raw.ratio.0.unwrap_or(Ratio::ONE);
         Self {
-            name: raw.name,
+            name: raw.name.or_default(),
             path: raw.matches.path.0,
             methods: raw
                 .matches
                 .method
+                .or_default()
                 .into_iter()
                 .map(|token| token.0)
                 .collect(),
@@ -287,6 +402,7 @@ impl From<Rule> for rule::Rule {
             headers: raw
                 .matches
                 .headers
+                .or_default()
                 .into_iter()
                 .map(HeaderMatcher::into)
                 .collect(),
@@ -306,7 +422,7 @@ impl From<HeaderMatcher> for matcher::HeaderMatcher {
         Self {
             name: raw.name.0.to_ascii_lowercase(),
             value: raw.string_match.0,
-            invert: raw.invert_match != (raw.present_match.0 == Some(false)),
+            invert: raw.invert_match.or_default() != (raw.present_match.0 == Some(false)),
         }
     }
 }
@@ -314,11 +430,16 @@ impl From<HeaderMatcher> for matcher::HeaderMatcher {
 impl From<Keep> for keep::Keep {
     fn from(raw: Keep) -> Self {
         Self {
-            errors: raw.errors,
+            errors: raw.errors.or_default(),
             slower_than: raw.slower_than.0.map(|span| span.0),
-            response_flags: raw.response_flags,
-            status_codes: raw.status_codes.into_iter().map(|code| code.0).collect(),
-            retried: raw.retried,
+            response_flags: raw.response_flags.or_default(),
+            status_codes: raw
+                .status_codes
+                .or_default()
+                .into_iter()
+                .map(|code| code.0)
+                .collect(),
+            retried: raw.retried.or_default(),
         }
     }
 }
@@ -329,6 +450,7 @@ impl Deserr<Faults> for StringMatcher {
         location: ValuePointerRef<'_>,
     ) -> Result<Self, Faults> {
         let raw = StringMatch::deserialize_from_value(value, location)?;
+        let ignore_case = raw.ignore_case.or_default();
         let text = |given: Given<Text>| given.0.map(|text| text.0);
         let mut patterns = [
             raw.exact.0.map(Pattern::Exact),
@@ -340,7 +462,7 @@ impl Deserr<Faults> for StringMatcher {
         .flatten()
         .collect::<Vec<_>>();
         if let Some(expression) = text(raw.safe_regex) {
-            let regex = SafeRegex::new(&expression, raw.ignore_case).map_err(|error| {
+            let regex = SafeRegex::new(&expression, ignore_case).map_err(|error| {
                 let message = format!("{expression:?} is not a regular expression: {error}");
                 Faults::one(place(location.push_key("safe_regex")), message)
             })?;
@@ -348,7 +470,7 @@ impl Deserr<Faults> for StringMatcher {
         }
         let count = patterns.len();
         match patterns.pop() {
-            Some(pattern) if count == 1 => Ok(Self::new(pattern, raw.ignore_case)),
+            Some(pattern) if count == 1 => Ok(Self::new(pattern, ignore_case)),
             _ => Err(Faults::one(
                 place(location),
                 format!(
@@ -442,23 +564,23 @@ fn faults_of_rule(rule_place: &str, rule: &serde_json::Value, faults: &mut Fault
 
 /// The name of an Envoy cluster.
 #[derive(Debug)]
-struct ClusterName(String);
+pub(super) struct ClusterName(String);
 
 /// A value of `:authority`; empty for the default.
 #[derive(Debug)]
-struct Authority(String);
+pub(super) struct Authority(String);
 
 /// A span of time, `500ms`, `10s` or `5m`.
 #[derive(Debug)]
-struct Span(Duration);
+pub(super) struct Span(Duration);
 
 /// A number of bytes, `64KiB` or `4MiB`.
 #[derive(Debug)]
-struct Size(usize);
+pub(super) struct Size(usize);
 
 /// A positive number of things.
 #[derive(Debug)]
-struct Count(usize);
+pub(super) struct Count(usize);
 
 /// A format by its name.
 #[derive(Debug)]
@@ -466,27 +588,27 @@ struct FormatName(Format);
 
 /// Formats, each once.
 #[derive(Debug)]
-struct Formats(Vec<Format>);
+pub(super) struct Formats(Vec<Format>);
 
 /// A text that is not empty, as every value has an empty part.
 #[derive(Debug)]
-struct Text(String);
+pub(super) struct Text(String);
 
 /// A name or method of HTTP (RFC 9110, 5.6.2).
 #[derive(Debug)]
-struct Token(String);
+pub(super) struct Token(String);
 
 /// A header's name in lower case; empty for none.
 #[derive(Debug)]
-struct OptionalHeaderName(Option<String>);
+pub(super) struct OptionalHeaderName(Option<String>);
 
 /// The status of a response.
 #[derive(Debug)]
-struct StatusCode(u16);
+pub(super) struct StatusCode(u16);
 
 /// A number of things a second; 0 for any.
 #[derive(Debug)]
-struct Rate(Option<NonZeroU32>);
+pub(super) struct Rate(Option<NonZeroU32>);
 
 impl Text {
     fn parse(text: &str) -> Result<Self, String> {
@@ -539,7 +661,7 @@ macro_rules! named {
 }
 
 #[derive(Debug)]
-enum SamplerType {
+pub(super) enum SamplerType {
     AlwaysOn,
     AlwaysOff,
     TraceIdRatio,
@@ -549,7 +671,7 @@ enum SamplerType {
 }
 
 #[derive(Debug)]
-enum ActionName {
+pub(super) enum ActionName {
     Disable,
     Force,
     Sample,
