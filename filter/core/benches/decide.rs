@@ -1,6 +1,6 @@
 //! What a decision costs: with one path rule, with two hundred, and without.
 
-#![allow(clippy::unwrap_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use sidespan_core::config::Config;

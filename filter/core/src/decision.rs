@@ -143,6 +143,10 @@ impl Policy {
         if restarts && untouched.is_none() {
             extraction.restart();
         }
+        if incoming == Incoming::Resample {
+            // Nor does the caller's debug go on.
+            extraction.sampling = SamplingState::Deferred;
+        }
         let (trace_id, flags) = match extraction.parent {
             Some(parent) => (parent.trace_id, parent.flags),
             // "If the right-most 7 bytes are randomly […] generated, the
@@ -171,10 +175,7 @@ impl Policy {
                 return decision(Verdict::Sampled, decider, None, Threshold::Clear);
             }
             None => {
-                let caller = match incoming {
-                    Incoming::Resample => SamplingState::Deferred,
-                    _ => extraction.sampling,
-                };
+                let caller = extraction.sampling;
                 let has_parent = extraction.parent.is_some();
                 let state = &extraction.trace_state;
                 let sampling =

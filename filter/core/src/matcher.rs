@@ -54,7 +54,11 @@ impl SafeRegex {
                 .build()
         };
         let regex = build(expression)
-            .and_then(|_| build(&format!("^(?:{expression})$")))
+            .and_then(|_| {
+                // In an expression that ends with a comment the line must end.
+                build(&format!("^(?:{expression})$"))
+                    .or_else(|_| build(&format!("^(?:{expression}\n)$")))
+            })
             .map_err(|error| error.to_string())?;
         Ok(Self {
             regex,
@@ -74,6 +78,8 @@ fn literal_prefix(expression: &str) -> String {
     while let Some(c) = chars.next() {
         let literal = match c {
             '\\' => match chars.next() {
+                // Ends of words.
+                Some('<' | '>') => break,
                 Some(escaped) if escaped.is_ascii_punctuation() => escaped,
                 _ => break,
             },

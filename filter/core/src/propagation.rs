@@ -274,11 +274,14 @@ impl Propagator {
     ) {
         let carried = &extraction.carried;
         let wanted = |format| self.inject.contains(&format);
+        let came = (carried.tracestate, &extraction.trace_state);
         if wanted(Format::TraceContext) || carried.traceparent {
             w3c::write(context, injector);
+            w3c::write_trace_state(came, trace_state, injector);
+        } else {
+            // It says nothing without a `traceparent` beside it.
+            w3c::write_trace_state(came, Some(""), injector);
         }
-        let came = (carried.tracestate, &extraction.trace_state);
-        w3c::write_trace_state(came, trace_state, injector);
         let debug = extraction.sampling == SamplingState::Debug && context.flags.is_sampled();
         if wanted(Format::B3) || carried.b3 {
             b3::write_single(context, parent, debug, injector);

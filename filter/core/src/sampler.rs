@@ -3,7 +3,7 @@
 
 use crate::id::TraceId;
 use crate::propagation::SamplingState;
-use crate::trace_state::TraceState;
+use crate::trace_state::{MAX_VALUE, TraceState};
 use std::time::Duration;
 
 /// A sampling probability, as the threshold under which a trace's 56 bits of
@@ -125,15 +125,18 @@ pub fn rewrite(state: &TraceState<'_>, threshold: Threshold) -> Option<String> {
     if th.is_none() && ot.get("th").is_none() {
         return None;
     }
-    let mut value = String::new();
-    let kept = ot.fields().filter(|(key, _)| *key != "th");
-    for (key, field) in th.iter().map(|th| ("th", th.as_str())).chain(kept) {
-        if !value.is_empty() {
-            value.push(';');
-        }
-        value.push_str(key);
-        value.push(':');
-        value.push_str(field);
+    let with = |th: Option<&str>| {
+        let kept = ot.fields().filter(|(key, _)| *key != "th");
+        let fields = th.into_iter().map(|th| ("th", th)).chain(kept);
+        let fields: Vec<_> = fields
+            .map(|(key, value)| format!("{key}:{value}"))
+            .collect();
+        fields.join(";")
+    };
+    let mut value = with(th.as_deref());
+    if value.len() > MAX_VALUE {
+        // Others may have filled the entry; without a threshold it fits.
+        value = with(None);
     }
     let mut out = String::new();
     state.write_with(OtelState::KEY, &value, &mut out);
@@ -279,6 +282,9 @@ impl RateLimit {
     /// over in this time.
     const BURST: Duration = Duration::from_millis(100);
 
+    /// What a clock may be set back by without being noticed here.
+    const CLOCK_STEP: Duration = Duration::from_millis(100);
+
     /// This many a second.
     pub fn new(per_second: std::num::NonZeroU32) -> Self {
         Self {
@@ -291,9 +297,10 @@ impl RateLimit {
     fn admits(&mut self, now_unix_nanos: u64) -> bool {
         let now = Duration::from_nanos(now_unix_nanos);
         // It starts empty: a proxy that starts under load makes no burst. A
-        // clock that was set back does not keep it empty.
+        // clock that was set back far does not keep it empty.
+        let latest = now + Self::BURST + self.interval + Self::CLOCK_STEP;
         let full_at = match self.full_at {
-            Some(at) if at <= now + Self::BURST + self.interval => at,
+            Some(at) if at <= latest => at,
             _ => now + Self::BURST,
         };
         if full_at > now + Self::BURST {

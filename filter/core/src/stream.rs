@@ -62,12 +62,11 @@ impl StreamTracer {
         keep: &Keep,
         now: u64,
     ) -> Option<Span> {
-        let status = self.record_response(response);
+        let (status, is_grpc_error) = self.record_response(response);
         if !self.span.context.flags.is_sampled() {
             let started = self.span.start_unix_nanos;
             let ending = Ending {
-                // To a client, 4xx is an error too, but not one to keep by.
-                is_error: self.span.is_error && !matches!(status, Some(400..=499)),
+                is_error: keep.errors && (is_grpc_error || is_failure(status, response)),
                 status,
                 duration: Duration::from_nanos(now.saturating_sub(started)),
             };
@@ -77,8 +76,9 @@ impl StreamTracer {
         Some(self.span)
     }
 
-    /// Records the response, if there was one, and gives its status.
-    fn record_response(&mut self, response: &impl ResponseInfo) -> Option<u16> {
+    /// Records the response, if there was one, and gives its status, and
+    /// whether its gRPC status is an error.
+    fn record_response(&mut self, response: &impl ResponseInfo) -> (Option<u16>, bool) {
         let status = response
             .response_header(":status")
             .and_then(|status| std::str::from_utf8(&status).ok()?.parse::<u16>().ok());
@@ -96,6 +96,7 @@ impl StreamTracer {
         } else {
             None
         };
+        let is_grpc_error = grpc_error.is_some();
         let error = grpc_error
             .map(Cow::Borrowed)
             .or_else(|| http_error(self.span.kind, status, response));
@@ -103,7 +104,7 @@ impl StreamTracer {
             self.span.is_error = true;
             self.span.set_str(semconv::ERROR_TYPE, &error);
         }
-        status
+        (status, is_grpc_error)
     }
 
     /// The status from the trailers, or from the headers of a trailers-only
@@ -267,6 +268,15 @@ const GRPC_SERVER_ERRORS: [&str; 6] = [
 /// connection termination, stream idle timeout, max stream duration,
 /// duration timeout, upstream protocol error.
 const CUT_SHORT: u64 = 1 << 2 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 16 | 1 << 19 | 1 << 22 | 1 << 23;
+
+/// A 5xx or a reset, whatever a 4xx is to the span.
+fn is_failure(status: Option<u16>, response: &impl ResponseInfo) -> bool {
+    match status {
+        None | Some(500..) => true,
+        Some(101) => false,
+        Some(_) => response.response_flags() & CUT_SHORT != 0,
+    }
+}
 
 /// Whether the stream failed, and `error.type`
 /// (<https://opentelemetry.io/docs/specs/semconv/http/http-spans/#status>).

@@ -6,7 +6,7 @@ const MAX_MEMBERS: usize = 32;
 /// > A `key` […] contain\[s\] up to 256 characters
 const MAX_KEY: usize = 256;
 /// > The value is an opaque string containing up to 256 printable ASCII
-const MAX_VALUE: usize = 256;
+pub(crate) const MAX_VALUE: usize = 256;
 
 /// Why a `tracestate` is dropped. The trace goes on without it:
 ///

@@ -15,7 +15,11 @@ mod common;
 use serde_json::{Value, json};
 use sidespan_core::config::{Config, Fault, Faults};
 use sidespan_core::exporter::default_authority;
-use sidespan_core::propagation::Format;
+use sidespan_core::propagation::{Format, Incoming};
+use sidespan_core::request::Direction;
+use sidespan_core::rule::{Action, Rule};
+use sidespan_core::sampler::{Ratio, Root, Sampler, Threshold, rewrite};
+use sidespan_core::trace_state::TraceState;
 
 fn rows() -> Vec<Value> {
     serde_json::from_str(include_str!("../../../tests/vectors/config.json")).unwrap()
@@ -43,7 +47,83 @@ fn as_json(config: &Config) -> Value {
         "max_concurrent_exports": config.batch.max_concurrent_exports,
         "extract": names(&config.propagator.extract),
         "inject": names(&config.propagator.inject),
+        "incoming": incoming(config.incoming),
+        "response_header": config.response_header,
+        "sampler": sampler(&config.sampler),
+        "keep": {
+            "errors": config.keep.errors,
+            "slower_than_ms": config.keep.slower_than.map(|bound| bound.as_millis() as u64),
+            "response_flags": config.keep.response_flags,
+            "status_codes": config.keep.status_codes,
+            "retried": config.keep.retried,
+        },
+        "rules": config.rules.iter().map(rule).collect::<Vec<_>>(),
+        "route_metadata": config.route_metadata,
     })
+}
+
+fn incoming(policy: Incoming) -> &'static str {
+    match policy {
+        Incoming::Continue => "continue",
+        Incoming::Restart => "restart",
+        Incoming::Link => "link",
+        Incoming::Resample => "resample",
+        Incoming::Require => "require",
+    }
+}
+
+/// The threshold of a ratio, as a trace state tells it.
+fn th(ratio: Ratio) -> Option<String> {
+    let state = rewrite(&TraceState::EMPTY, Threshold::Set(ratio))?;
+    state.strip_prefix("ot=th:").map(str::to_owned)
+}
+
+fn sampler(sampler: &Sampler) -> Value {
+    let (root, th) = match sampler.root {
+        Root::AlwaysOn => ("always_on", None),
+        Root::AlwaysOff => ("always_off", None),
+        Root::TraceIdRatio(ratio) => ("traceidratio", th(ratio)),
+    };
+    json!({
+        "parent_based": sampler.parent_based,
+        "root": root,
+        "th": th,
+        "limited": sampler.limit.is_some(),
+    })
+}
+
+fn rule(rule: &Rule) -> Value {
+    let action = rule.action.map(|action| match action {
+        Action::Disable => "disable".to_owned(),
+        Action::Force => "force".to_owned(),
+        Action::Sample(ratio) => match th(ratio) {
+            Some(th) => format!("sample {th}"),
+            None => "sample".to_owned(),
+        },
+    });
+    let direction = rule.direction.map(|direction| match direction {
+        Direction::Inbound => "inbound",
+        Direction::Outbound => "outbound",
+        Direction::Unspecified => "unspecified",
+    });
+    let headers: Vec<&str> = rule.headers.iter().map(|h| h.name.as_str()).collect();
+    json!({
+        "name": rule.name,
+        "action": action,
+        "incoming": rule.incoming.map(incoming),
+        "direction": direction,
+        "method": rule.methods,
+        "path": rule.path.is_some(),
+        "host": rule.host.is_some(),
+        "headers": headers,
+    })
+}
+
+/// Whether the configuration has every value that a row tells.
+fn has(config: &Config, wanted: &Value) -> bool {
+    let config = as_json(config);
+    let mut wanted = wanted.as_object().unwrap().iter();
+    wanted.all(|(key, value)| config.get(key) == Some(value))
 }
 
 /// What is wrong with the outcome of a row, if anything is.
@@ -51,7 +131,7 @@ fn judge(row: &Value) -> Result<(), String> {
     let parsed = Config::parse(&text(row));
     let expect = &row["expect"];
     match (parsed, expect.get("config"), expect.get("faults")) {
-        (Ok(config), Some(wanted), None) if as_json(&config) == *wanted => Ok(()),
+        (Ok(config), Some(wanted), None) if has(&config, wanted) => Ok(()),
         (Ok(config), ..) => Err(format!("gave {}", as_json(&config))),
         (Err(faults), None, Some(wanted)) => judge_faults(&faults, wanted.as_array().unwrap()),
         (Err(faults), ..) => Err(format!("refused: {faults}")),
@@ -80,7 +160,12 @@ fn judge_faults(faults: &Faults, wanted: &[Value]) -> Result<(), String> {
 fn table() {
     let mut failed = Vec::new();
     for row in rows() {
-        if let Err(how) = judge(&row) {
+        let outcome = match (judge(&row), row.get("reported")) {
+            (Err(_), Some(_)) => Ok(()),
+            (Ok(()), Some(_)) => Err("holds now: it is no longer to be marked".to_owned()),
+            (outcome, None) => outcome,
+        };
+        if let Err(how) = outcome {
             failed.push(format!(
                 "{}\n  because: {}\n  {how}",
                 row["name"], row["why"]

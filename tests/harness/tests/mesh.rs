@@ -52,6 +52,12 @@ fn it_prints_whole_traces_and_ends_by_itself() {
     );
     assert!(text.contains("↑ remote parent e457b5a2e4d86bd1"), "{text}");
     assert!(text.contains("503 ERROR"), "{text}");
+    assert!(text.contains("GET /healthz"), "{text}");
+    assert_eq!(
+        text.matches("\ntrace ").count(),
+        4,
+        "none of the health check: {text}"
+    );
     assert!(!text.contains('\u{1b}'), "no colours in a pipe");
 }
 

@@ -444,6 +444,30 @@ impl From<Keep> for keep::Keep {
     }
 }
 
+/// A matcher has exactly one pattern.
+fn faults_of_patterns(
+    matcher_place: &str,
+    matcher: Option<&serde_json::Value>,
+    faults: &mut Faults,
+) {
+    let Some(keys) = matcher.and_then(serde_json::Value::as_object) else {
+        return;
+    };
+    let count = PATTERNS
+        .iter()
+        .filter(|key| keys.contains_key(**key))
+        .count();
+    if count != 1 {
+        let patterns = PATTERNS.join(", ");
+        faults.add(
+            matcher_place,
+            format!("{count} patterns, expected exactly one of {patterns}"),
+        );
+    }
+}
+
+const PATTERNS: [&str; 5] = ["exact", "prefix", "suffix", "contains", "safe_regex"];
+
 impl Deserr<Faults> for StringMatcher {
     fn deserialize_from_value<V: IntoValue>(
         value: Value<V>,
@@ -452,32 +476,27 @@ impl Deserr<Faults> for StringMatcher {
         let raw = StringMatch::deserialize_from_value(value, location)?;
         let ignore_case = raw.ignore_case.or_default();
         let text = |given: Given<Text>| given.0.map(|text| text.0);
-        let mut patterns = [
+        let regex = text(raw.safe_regex)
+            .map(|expression| {
+                SafeRegex::new(&expression, ignore_case).map_err(|error| {
+                    let message = format!("{expression:?} is not a regular expression: {error}");
+                    Faults::one(place(location.push_key("safe_regex")), message)
+                })
+            })
+            .transpose()?;
+        [
             raw.exact.0.map(Pattern::Exact),
             text(raw.prefix).map(Pattern::Prefix),
             text(raw.suffix).map(Pattern::Suffix),
             text(raw.contains).map(Pattern::Contains),
+            regex.map(Pattern::SafeRegex),
         ]
         .into_iter()
         .flatten()
-        .collect::<Vec<_>>();
-        if let Some(expression) = text(raw.safe_regex) {
-            let regex = SafeRegex::new(&expression, ignore_case).map_err(|error| {
-                let message = format!("{expression:?} is not a regular expression: {error}");
-                Faults::one(place(location.push_key("safe_regex")), message)
-            })?;
-            patterns.push(Pattern::SafeRegex(regex));
-        }
-        let count = patterns.len();
-        match patterns.pop() {
-            Some(pattern) if count == 1 => Ok(Self::new(pattern, ignore_case)),
-            _ => Err(Faults::one(
-                place(location),
-                format!(
-                    "{count} patterns, expected exactly one of exact, prefix, suffix, contains, safe_regex"
-                ),
-            )),
-        }
+        .next()
+        .map(|pattern| Self::new(pattern, ignore_case))
+        // That there is exactly one is a matter of several keys.
+        .ok_or_else(Faults::default)
     }
 }
 
@@ -532,23 +551,37 @@ fn faults_of_rule(rule_place: &str, rule: &serde_json::Value, faults: &mut Fault
             "required with action: sample",
         );
     }
-    if has("ratio") && !is_sample {
+    let is_other = matches!(
+        rule.get("action").map(serde_json::Value::as_str),
+        None | Some(Some("disable" | "force"))
+    );
+    if has("ratio") && is_other {
         faults.add(
             format!("{rule_place}.ratio"),
             "means something with action: sample only",
         );
     }
     let matches = rule.get("match").and_then(serde_json::Value::as_object);
-    if matches.is_some_and(serde_json::Map::is_empty) {
+    let is_nothing = |value: &serde_json::Value| value.as_array().is_some_and(Vec::is_empty);
+    if matches.is_some_and(|keys| keys.values().all(is_nothing)) {
         faults.add(
             format!("{rule_place}.match"),
             "empty, expected one of path, method, host, headers, direction",
         );
     }
+    for key in ["path", "host"] {
+        let matcher = rule.pointer(&format!("/match/{key}"));
+        faults_of_patterns(&format!("{rule_place}.match.{key}"), matcher, faults);
+    }
     let headers = rule
         .pointer("/match/headers")
         .and_then(serde_json::Value::as_array);
     for (index, header) in headers.into_iter().flatten().enumerate() {
+        faults_of_patterns(
+            &format!("{rule_place}.match.headers[{index}].string_match"),
+            header.get("string_match"),
+            faults,
+        );
         let count = ["string_match", "present_match"]
             .iter()
             .filter(|key| header.get(key).is_some())
