@@ -79,7 +79,7 @@ pub struct Policy {
 /// What a route says in its `filter_metadata`.
 fn route_action(info: &impl RequestInfo) -> Option<Action> {
     const OURS: &str = "sidespan";
-    // What Envoy's own tracer obeys.
+    // What people write who expect Envoy's router to obey it.
     if info.route_bool("envoy.filters.http.router", "disable_tracing") == Some(true) {
         return Some(Action::Disable);
     }
