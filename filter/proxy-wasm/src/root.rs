@@ -112,7 +112,8 @@ pub(crate) fn on_configure(root_id: u32) -> bool {
         callouts: HashMap::new(),
         ending: false,
     };
-    root.publish_nothing_yet();
+    // Every counter appears, at zero.
+    COUNTERS.with(|_| ());
     ROOTS.with_borrow_mut(|roots| roots.insert(root_id, Some(root)));
     true
 }
@@ -257,11 +258,6 @@ impl Root {
                 }
             }
         });
-    }
-
-    /// Makes every counter appear, at zero.
-    fn publish_nothing_yet(&self) {
-        COUNTERS.with(|_| ());
     }
 }
 
