@@ -13,7 +13,7 @@ use libfuzzer_sys::fuzz_target;
 use sidespan_core::id::IdGenerator;
 use sidespan_core::propagation::Format::{B3, B3Multi, TraceContext};
 use sidespan_core::propagation::{Propagator, SamplingState};
-use sidespan_core::sampler::{self, SamplingDecision};
+use sidespan_core::sampler::Sampler;
 use sidespan_core::span_context::{SpanContext, TraceFlags};
 
 fn propagators() -> [Propagator; 5] {
@@ -56,11 +56,15 @@ fuzz_target!(|input: &[u8]| {
 
 fn through(propagator: &Propagator, request: &Headers) {
     let extraction = propagator.extract(request);
-    let sampled = sampler::decide(extraction.sampling) == SamplingDecision::RecordAndSample;
     let mut ids = IdGenerator::new([1; 32]);
     let parent = extraction.parent;
+    let trace_id = parent.map_or_else(|| ids.trace_id(), |parent| parent.trace_id);
+    let (has_parent, state) = (parent.is_some(), &extraction.trace_state);
+    let sampled = Sampler::default()
+        .decide(extraction.sampling, has_parent, trace_id, state, 0)
+        .sampled;
     let context = SpanContext {
-        trace_id: parent.map_or_else(|| ids.trace_id(), |parent| parent.trace_id),
+        trace_id,
         span_id: ids.span_id(),
         flags: parent
             .map_or(TraceFlags::default(), |parent| parent.flags)
