@@ -105,7 +105,7 @@ impl Policy {
         }
     }
 
-    /// The name of a rule, or its place in the configuration.
+    /// The name of a rule; empty if it has none.
     pub fn rule_name(&self, index: usize) -> Option<&str> {
         self.rules.name(index)
     }

@@ -4,7 +4,7 @@
 //! An adapter hands in what it sees and carries out what comes back:
 //!
 //! ```text
-//! request headers ─▶ Propagator::extract ─▶ sampler ─▶ Propagator::inject ─▶ request headers
+//! request headers ─▶ Propagator::extract ─▶ Policy::decide ─▶ Propagator::inject ─▶ request headers
 //!                                             │
 //!                                        StreamTracer
 //!                                             │ end of the stream

@@ -50,12 +50,13 @@ pub(crate) fn rejected(document: &[u8], faults: &Faults, consequence: &str) {
 
 /// Reports what came of exports, once for all workers.
 pub(crate) fn announce(cluster: &str, notice: &Notice) {
-    let state: &[u8] = match notice {
-        Notice::Failing(_) => b"failing",
-        Notice::Recovered => b"",
-        Notice::Rejected { message, .. } => message.as_bytes(),
+    let state = match notice {
+        Notice::Failing(_) => "failing".to_owned(),
+        Notice::Recovered => String::new(),
+        // With its verb: a collector may reject without a word.
+        Notice::Rejected { message, .. } => format!("rejected {message}"),
     };
-    if is_first(&key(&format!("export/{cluster}")), state) {
+    if is_first(&key(&format!("export/{cluster}")), state.as_bytes()) {
         root::log_notice(cluster, notice);
     }
 }

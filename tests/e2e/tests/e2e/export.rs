@@ -142,6 +142,15 @@ fn what_the_collector_rejects_is_counted_as_such() {
     stage.wait_stat("spans_rejected", |n| n == 1);
     let line = stage.envoy.wait_log("rejected 1 spans", PATIENCE);
     assert!(line.contains("no room"), "{line}");
+
+    // One that says nothing of why is reported all the same.
+    let silent = Stage::edge();
+    silent.collector.script(vec![Behaviour::PartialSuccess {
+        rejected: 1,
+        message: String::new(),
+    }]);
+    client::get(silent.addr(), "/");
+    silent.envoy.wait_log("rejected 1 spans", PATIENCE);
 }
 
 /// Two exports hang, the queue fills behind them, and what finds it full is
