@@ -1,7 +1,7 @@
 # Sidespan. `make help` lists what there is.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help run example test test-unit test-e2e check bench-core fuzz validate schema w3c wasm envoy clean
+.PHONY: help run example test test-unit test-e2e check bench-core fuzz validate schema w3c live-check wasm envoy clean
 
 # Seconds of each fuzz target.
 FUZZ_SECONDS ?= 20
@@ -36,6 +36,9 @@ fuzz: ## Each parser for FUZZ_SECONDS
 
 w3c: wasm envoy ## The official W3C trace-context suite against the filter; W3C_SUITE=DIR uses a clone that is there
 	@./tests/w3c/run.sh
+
+live-check: wasm envoy ## OpenTelemetry's weaver against real spans; WEAVER= and SEMCONV= name what is there
+	@./tests/live-check/run.sh
 
 validate: ## Checks a document, or what it finds in a manifest, offline: FILE=
 	@cargo run --quiet --locked -p sidespan-validate -- $(FILE)

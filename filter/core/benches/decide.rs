@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use sidespan_core::config::Config;
 use sidespan_core::propagation::{Extractor, Injector};
 use sidespan_core::request::{Direction, RequestInfo};
 use sidespan_core::resource::Environment;
@@ -52,14 +51,24 @@ impl RequestInfo for Nowhere {
     }
 }
 
+impl Environment for Nowhere {
+    fn variable(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn node(&self, _: &[&str]) -> Option<String> {
+        None
+    }
+}
+
 fn tracer(rules: &[serde_json::Value]) -> Tracer {
     let document = serde_json::json!({
         "exporter": {"otlp_grpc": {"cluster": "c"}},
         "sampler": {"ratio": 0},
         "rules": rules,
     });
-    let config = Config::parse(document.to_string().as_bytes()).unwrap();
-    Tracer::new(config, &Environment::default(), [1; 32])
+    let config = sidespan_config::parse(document.to_string().as_bytes()).unwrap();
+    Tracer::new(config, &Nowhere, [1; 32])
 }
 
 /// A request as a browser sends it, which no rule matches.

@@ -1,6 +1,9 @@
-//! Attributes: a key and a typed value, encoded as they are set.
+//! Attributes: a key and a typed value each, encoded as they are set.
 
-use crate::protobuf::{key_len, len_delimited_len, put_bytes, put_len, put_varint, varint_len};
+use crate::protobuf::{
+    key_len, len_delimited_len, put_bytes, put_fixed64, put_len, put_varint, varint_len,
+};
+use std::ops::Range;
 
 /// The value of an attribute.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -9,6 +12,8 @@ pub enum Value<'a> {
     Str(&'a str),
     /// A signed integer.
     Int(i64),
+    /// A number with a fraction.
+    Double(f64),
     /// True or false.
     Bool(bool),
 }
@@ -20,6 +25,7 @@ impl Value<'_> {
             Value::Str(s) => len_delimited_len(1, s.len()),
             Value::Bool(_) => key_len(2) + 1,
             Value::Int(i) => key_len(3) + varint_len(i.cast_unsigned()),
+            Value::Double(_) => key_len(4) + 8,
         }
     }
 
@@ -28,6 +34,32 @@ impl Value<'_> {
             Value::Str(s) => put_bytes(1, s.as_bytes(), out),
             Value::Bool(b) => put_varint(2, u64::from(b), out),
             Value::Int(i) => put_varint(3, i.cast_unsigned(), out),
+            Value::Double(d) => put_fixed64(4, d.to_bits(), out),
+        }
+    }
+}
+
+/// A value that outlives what it was read from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum OwnedValue {
+    /// A text.
+    Str(String),
+    /// A signed integer.
+    Int(i64),
+    /// A number with a fraction.
+    Double(f64),
+    /// True or false.
+    Bool(bool),
+}
+
+impl OwnedValue {
+    /// The same, borrowed.
+    pub fn as_value(&self) -> Value<'_> {
+        match self {
+            Self::Str(s) => Value::Str(s),
+            Self::Int(i) => Value::Int(*i),
+            Self::Double(d) => Value::Double(*d),
+            Self::Bool(b) => Value::Bool(*b),
         }
     }
 }
@@ -39,4 +71,167 @@ pub(crate) fn put_key_value(field: u32, key: &str, value: Value<'_>, out: &mut V
     put_bytes(1, key.as_bytes(), out);
     put_len(2, value.len(), out);
     value.encode(out);
+}
+
+/// The field of OTLP's `Span` that holds its attributes.
+const SPAN_ATTRIBUTES: u32 = 9;
+
+/// The attributes of a span: encoded as they are set, so that the end of the
+/// span only copies them.
+#[derive(Clone, Debug)]
+pub struct Attributes {
+    bytes: Vec<u8>,
+    dropped: u32,
+    max_length: usize,
+}
+
+impl Attributes {
+    /// None yet. Strings will be cut to `max_length` bytes.
+    pub fn new(max_length: usize, capacity: usize) -> Self {
+        Self {
+            bytes: Vec::with_capacity(capacity),
+            dropped: 0,
+            max_length,
+        }
+    }
+
+    /// Encoded, each as a field of `Span`.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// How many were cut or left out.
+    pub(crate) fn dropped(&self) -> u32 {
+        self.dropped
+    }
+
+    /// Counts one that is left out.
+    pub fn drop_one(&mut self) {
+        self.dropped = self.dropped.saturating_add(1);
+    }
+
+    /// Sets a value; a string is cut at a character's boundary, which counts
+    /// as dropped. Each key must be set once only.
+    pub fn set(&mut self, key: &str, value: Value<'_>) {
+        let value = match value {
+            Value::Str(text) if text.len() > self.max_length => {
+                self.drop_one();
+                let cut = text.floor_char_boundary(self.max_length);
+                Value::Str(text.get(..cut).unwrap_or_default())
+            }
+            value => value,
+        };
+        put_key_value(SPAN_ATTRIBUTES, key, value, &mut self.bytes);
+    }
+
+    /// Sets a string.
+    pub fn set_str(&mut self, key: &str, value: &str) {
+        self.set(key, Value::Str(value));
+    }
+
+    /// Sets a string from a peer's bytes; what is no UTF-8 is replaced.
+    pub fn set_bytes(&mut self, key: &str, value: &[u8]) {
+        // No byte behind the cut can be seen, so none is looked at. A
+        // character has up to four bytes.
+        let seen = value
+            .get(..self.max_length.saturating_add(4))
+            .unwrap_or(value);
+        self.set_str(key, &String::from_utf8_lossy(seen));
+    }
+
+    /// Sets an integer.
+    pub fn set_int(&mut self, key: &str, value: i64) {
+        self.set(key, Value::Int(value));
+    }
+
+    /// Adds others, which take the place of those with the same keys.
+    pub fn replace(&mut self, others: &Self) {
+        for entry in Entries::of(&others.bytes) {
+            while let Some(earlier) = Entries::of(&self.bytes).find(|e| e.key == entry.key) {
+                self.bytes.drain(earlier.range);
+            }
+        }
+        self.bytes.extend_from_slice(&others.bytes);
+        self.dropped = self.dropped.saturating_add(others.dropped);
+    }
+}
+
+/// An encoded attribute, and where it stands.
+struct Entry<'a> {
+    range: Range<usize>,
+    key: &'a [u8],
+}
+
+/// Reads back what [`put_key_value`] wrote.
+struct Entries<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Entries<'a> {
+    fn of(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = Entry<'a>;
+
+    fn next(&mut self) -> Option<Entry<'a>> {
+        use prost::encoding::decode_varint;
+        let start = self.at;
+        // Keys of fields under 16 take one byte.
+        let mut rest = self.bytes.get(start + 1..)?;
+        let len = usize::try_from(decode_varint(&mut rest).ok()?).ok()?;
+        let (entry, behind) = rest.split_at_checked(len)?;
+        self.at = self.bytes.len() - behind.len();
+        let mut rest = entry.get(1..)?;
+        let len = usize::try_from(decode_varint(&mut rest).ok()?).ok()?;
+        Some(Entry {
+            range: start..self.at,
+            key: rest.get(..len)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(attributes: &Attributes) -> Vec<String> {
+        Entries::of(attributes.as_bytes())
+            .map(|entry| String::from_utf8_lossy(entry.key).into_owned())
+            .collect()
+    }
+
+    #[test]
+    fn others_take_the_place_of_what_has_their_keys() {
+        let mut attributes = Attributes::new(1000, 0);
+        attributes.set_str("a", &"x".repeat(300));
+        attributes.set_int("b", -1);
+        attributes.set("c", Value::Double(0.5));
+        let mut others = Attributes::new(1000, 0);
+        others.set("b", Value::Bool(true));
+        others.set_str("d", "");
+        attributes.replace(&others);
+        assert_eq!(keys(&attributes), ["a", "c", "b", "d"]);
+        others = Attributes::new(1000, 0);
+        others.set_int("a", 1);
+        attributes.replace(&others);
+        assert_eq!(keys(&attributes), ["c", "b", "d", "a"]);
+    }
+
+    #[test]
+    fn what_is_cut_is_counted() {
+        let mut attributes = Attributes::new(4, 0);
+        attributes.set_str("a", "1234");
+        assert_eq!(attributes.dropped(), 0);
+        attributes.set_str("b", "123ä");
+        attributes.set_bytes("c", b"\xff\xff");
+        assert_eq!(attributes.dropped(), 2);
+        let mut others = Attributes::new(4, 0);
+        others.drop_one();
+        attributes.replace(&others);
+        assert_eq!(attributes.dropped(), 3);
+    }
 }

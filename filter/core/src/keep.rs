@@ -1,7 +1,7 @@
 //! Spans that are kept by what became of their request, though the decision
 //! at its start was no.
 
-use crate::request::ResponseInfo;
+use crate::response_flags::ResponseFlags;
 use std::time::Duration;
 
 /// What is kept; nothing by default.
@@ -28,6 +28,10 @@ pub struct Ending {
     pub status: Option<u16>,
     /// How long it took.
     pub duration: Duration,
+    /// What Envoy has to say about it.
+    pub flags: ResponseFlags,
+    /// How often the request was sent upstream.
+    pub attempts: u64,
 }
 
 impl Keep {
@@ -37,7 +41,7 @@ impl Keep {
     }
 
     /// Why a span is kept, for `sidespan.keep_reason`; `None` if it is not.
-    pub fn reason(&self, ending: Ending, response: &impl ResponseInfo) -> Option<&'static str> {
+    pub fn reason(&self, ending: Ending) -> Option<&'static str> {
         if self.errors && ending.is_error {
             Some("error")
         } else if ending
@@ -50,9 +54,9 @@ impl Keep {
             .is_some_and(|bound| ending.duration > bound)
         {
             Some("slow")
-        } else if self.response_flags && response.response_flags() != 0 {
+        } else if self.response_flags && !ending.flags.is_empty() {
             Some("response_flags")
-        } else if self.retried && response.attempt_count() > 1 {
+        } else if self.retried && ending.attempts > 1 {
             Some("retried")
         } else {
             None

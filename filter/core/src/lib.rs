@@ -18,8 +18,10 @@
 //! span when its stream ends, straight into its batch; a flush only copies.
 
 pub mod attribute;
+pub mod baggage;
 pub mod batch;
 pub mod config;
+pub mod custom_tag;
 pub mod decision;
 pub mod exporter;
 pub mod id;
@@ -30,13 +32,15 @@ pub mod propagation;
 mod protobuf;
 pub mod request;
 pub mod resource;
+pub mod response_flags;
 pub mod rule;
 pub mod sampler;
 pub mod semconv;
 pub mod span;
 pub mod span_context;
+pub mod span_name;
 pub mod stats;
 pub mod stream;
 pub mod trace_state;
 pub mod tracer;
-mod url;
+pub mod url;

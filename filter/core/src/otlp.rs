@@ -21,7 +21,10 @@ const STATUS_CODE: u32 = 3;
 const STATUS_CODE_ERROR: u64 = 2;
 
 fn span_flags(span: &Span) -> u32 {
-    let remote = if span.parent.is_some() { IS_REMOTE } else { 0 };
+    let remote = match span.parent {
+        Some(parent) if parent.is_remote => IS_REMOTE,
+        _ => 0,
+    };
     u32::from(span.context.flags.bits()) | HAS_IS_REMOTE | remote
 }
 
@@ -58,8 +61,8 @@ fn span_len(span: &Span) -> usize {
         + key_len(6)
         + 1
         + 2 * (key_len(7) + 8)
-        + span.attributes.len()
-        + match span.dropped_attributes {
+        + span.attributes.as_bytes().len()
+        + match span.attributes.dropped() {
             0 => 0,
             n => key_len(10) + varint_len(u64::from(n)),
         }
@@ -90,7 +93,7 @@ pub(crate) fn put_span(span: &Span, end_unix_nanos: u64, out: &mut Vec<u8>) {
         put_bytes(3, span.trace_state.as_bytes(), out);
     }
     if let Some(parent) = span.parent {
-        put_bytes(4, parent.as_bytes(), out);
+        put_bytes(4, parent.span_id.as_bytes(), out);
     }
     if !span.name.is_empty() {
         put_bytes(5, span.name.as_bytes(), out);
@@ -98,9 +101,9 @@ pub(crate) fn put_span(span: &Span, end_unix_nanos: u64, out: &mut Vec<u8>) {
     put_varint(6, span.kind as u64, out);
     put_fixed64(7, span.start_unix_nanos, out);
     put_fixed64(8, end_unix_nanos, out);
-    out.extend_from_slice(&span.attributes);
-    if span.dropped_attributes > 0 {
-        put_varint(10, u64::from(span.dropped_attributes), out);
+    out.extend_from_slice(span.attributes.as_bytes());
+    if span.attributes.dropped() > 0 {
+        put_varint(10, u64::from(span.attributes.dropped()), out);
     }
     if let Some(link) = &span.link {
         put_len(LINKS, link_len(link), out);

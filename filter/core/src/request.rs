@@ -1,7 +1,9 @@
 //! What the core reads of a request, and of its end.
 
 use crate::propagation::Extractor;
+use crate::response_flags::ResponseFlags;
 use crate::url::{split_host_port, without_user_info};
+use std::time::Duration;
 
 /// The side of the proxy that a listener serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,20 +32,67 @@ pub trait RequestInfo {
     fn route_number(&self, namespace: &str, key: &str) -> Option<f64>;
 }
 
-/// What a host knows of a stream that has ended.
+/// An end of the proxy's own connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Towards the caller.
+    Downstream,
+    /// Towards the called.
+    Upstream,
+}
+
+/// Whose metadata (`envoy.type.metadata.v3.MetadataKind`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetadataKind {
+    /// What filters said of the request: dynamic metadata.
+    Request,
+    /// The route's.
+    Route,
+    /// The upstream cluster's.
+    Cluster,
+    /// The upstream host's.
+    Host,
+}
+
+/// What a host knows of a stream that has ended, asked for only where it is
+/// needed: answers can be dear. What a host cannot know is not there.
 pub trait ResponseInfo {
     /// The first line of a response header.
-    fn response_header(&self, name: &str) -> Option<Vec<u8>>;
+    fn response_header(&self, name: &str) -> Option<&[u8]>;
     /// The first line of a response trailer.
-    fn response_trailer(&self, name: &str) -> Option<Vec<u8>>;
-    /// Envoy's response flags, a bit each.
-    fn response_flags(&self) -> u64;
+    fn response_trailer(&self, name: &str) -> Option<&[u8]>;
+    /// Envoy's response flags.
+    fn response_flags(&self) -> ResponseFlags;
     /// Envoy's response code details: why the response is what it is.
     fn response_code_details(&self) -> Option<String>;
+    /// Bytes of the request's body.
+    fn request_size(&self) -> Option<u64>;
+    /// Bytes of the response's body.
+    fn response_size(&self) -> Option<u64>;
     /// How often the request was sent upstream; 0 if it never was.
     fn attempt_count(&self) -> u64;
+    /// The name of the route.
+    fn route_name(&self) -> Option<String>;
+    /// The name of the cluster that the request was meant for.
+    fn cluster_name(&self) -> Option<String>;
     /// Address and port of the host that the request was sent to.
     fn upstream_address(&self) -> Option<String>;
+    /// How long the request waited for a connection to it.
+    fn connection_wait(&self) -> Option<Duration>;
+    /// From the first byte sent to it to the first one that came back.
+    fn upstream_latency(&self) -> Option<Duration>;
+    /// Why there was no connection to it.
+    fn transport_failure(&self) -> Option<String>;
+    /// Who the certificate at the other end of a TLS connection belongs to.
+    fn tls_peer(&self, end: End) -> Option<String>;
+    /// A field of what Istio's proxy knows of the workload at the other end:
+    /// `workload`, `namespace`, `service` …
+    fn workload(&self, end: End, field: &str) -> Option<String>;
+    /// The `filter_metadata` in a namespace, an object.
+    fn metadata(&self, kind: MetadataKind, namespace: &str) -> Option<serde_json::Value>;
+    /// Any property that the host knows, as it gives it: text, or the bytes of
+    /// a little-endian number.
+    fn property(&self, path: &[String]) -> Option<Vec<u8>>;
 }
 
 /// The request headers that rules and spans ask for.
@@ -55,6 +104,7 @@ pub struct RequestHead<'a> {
     pub(crate) path: &'a [u8],
     pub(crate) user_agent: Option<&'a [u8]>,
     pub(crate) content_type: &'a [u8],
+    pub(crate) content_length: Option<&'a [u8]>,
 }
 
 impl<'a> RequestHead<'a> {
@@ -69,6 +119,7 @@ impl<'a> RequestHead<'a> {
                 b":path" => head.path = value,
                 b"user-agent" => head.user_agent = Some(value),
                 b"content-type" => head.content_type = value,
+                b"content-length" => head.content_length = Some(value),
                 _ => {}
             }
         }

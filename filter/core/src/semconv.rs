@@ -1,6 +1,6 @@
 //! Attribute names, one constant each, with the registry's page.
 //!
-//! Conventions 1.42, HTTP stable, RPC release candidate: <https://opentelemetry.io/docs/specs/semconv/>
+//! Conventions 1.45, HTTP and RPC stable: <https://opentelemetry.io/docs/specs/semconv/>
 
 /// <https://opentelemetry.io/docs/specs/semconv/attributes-registry/http/>
 pub const HTTP_REQUEST_METHOD: &str = "http.request.method";
@@ -8,6 +8,14 @@ pub const HTTP_REQUEST_METHOD: &str = "http.request.method";
 pub const HTTP_REQUEST_METHOD_ORIGINAL: &str = "http.request.method_original";
 /// An int.
 pub const HTTP_RESPONSE_STATUS_CODE: &str = "http.response.status_code";
+/// The template of the path that the request was routed by.
+pub const HTTP_ROUTE: &str = "http.route";
+/// Bytes.
+pub const HTTP_REQUEST_BODY_SIZE: &str = "http.request.body.size";
+/// Bytes.
+pub const HTTP_RESPONSE_BODY_SIZE: &str = "http.response.body.size";
+/// How often the request was sent again.
+pub const HTTP_REQUEST_RESEND_COUNT: &str = "http.request.resend_count";
 
 /// <https://opentelemetry.io/docs/specs/semconv/attributes-registry/url/>
 pub const URL_SCHEME: &str = "url.scheme";
@@ -41,11 +49,31 @@ pub const ERROR_TYPE: &str = "error.type";
 pub const RPC_SYSTEM_NAME: &str = "rpc.system.name";
 /// `package.Service/Method`.
 pub const RPC_METHOD: &str = "rpc.method";
+/// The method as it came, where the called does not know it.
+pub const RPC_METHOD_ORIGINAL: &str = "rpc.method_original";
 /// The name of a gRPC status code.
-pub const RPC_RESPONSE_STATUS_CODE: &str = "rpc.response.status_code";
+pub const RPC_STATUS_CODE: &str = "rpc.status_code";
 
 /// <https://opentelemetry.io/docs/specs/semconv/attributes-registry/service/>
 pub const SERVICE_NAME: &str = "service.name";
+/// Kubernetes' namespace, in a mesh.
+pub const SERVICE_NAMESPACE: &str = "service.namespace";
+/// A text of any form.
+pub const SERVICE_VERSION: &str = "service.version";
+/// Unique with the service's name and namespace.
+pub const SERVICE_INSTANCE_ID: &str = "service.instance.id";
+/// <https://opentelemetry.io/docs/specs/semconv/attributes-registry/k8s/>
+pub const K8S_CLUSTER_NAME: &str = "k8s.cluster.name";
+/// The namespace of the pod.
+pub const K8S_NAMESPACE_NAME: &str = "k8s.namespace.name";
+/// The pod.
+pub const K8S_POD_NAME: &str = "k8s.pod.name";
+/// The machine.
+pub const K8S_NODE_NAME: &str = "k8s.node.name";
+/// <https://opentelemetry.io/docs/specs/semconv/attributes-registry/cloud/>
+pub const CLOUD_REGION: &str = "cloud.region";
+/// Within the region.
+pub const CLOUD_AVAILABILITY_ZONE: &str = "cloud.availability_zone";
 /// <https://opentelemetry.io/docs/specs/semconv/attributes-registry/telemetry/>
 pub const TELEMETRY_SDK_NAME: &str = "telemetry.sdk.name";
 /// Always `rust`.
@@ -53,8 +81,38 @@ pub const TELEMETRY_SDK_LANGUAGE: &str = "telemetry.sdk.language";
 /// The version of this crate.
 pub const TELEMETRY_SDK_VERSION: &str = "telemetry.sdk.version";
 
-/// The rule that decided, by its name. Ours.
+/// Always [`PROXY`]: how Envoy's own tracer marks its spans. In no registry.
+pub const COMPONENT: &str = "component";
+/// See [`COMPONENT`].
+pub const PROXY: &str = "proxy";
+
+// What only a proxy knows, in a namespace of ours. Told to users in
+// docs/spans.md.
+
+/// The rule that decided, by its name.
 pub const SIDESPAN_RULE: &str = "sidespan.rule";
 /// Why a span was kept that was not sampled: `error`, `status_code`, `slow`,
-/// `response_flags` or `retried`. Ours.
+/// `response_flags` or `retried`.
 pub const SIDESPAN_KEEP_REASON: &str = "sidespan.keep_reason";
+/// The name of the route, where it is not [`HTTP_ROUTE`].
+pub const SIDESPAN_ROUTE: &str = "sidespan.route";
+/// Envoy's response flags, `UF,URX`.
+pub const SIDESPAN_RESPONSE_FLAGS: &str = "sidespan.response_flags";
+/// Envoy's response code details, if they say more than `via_upstream`.
+pub const SIDESPAN_RESPONSE_CODE_DETAILS: &str = "sidespan.response_code_details";
+/// The cluster that the request was meant for.
+pub const SIDESPAN_UPSTREAM_CLUSTER: &str = "sidespan.upstream.cluster";
+/// Address and port of its host, where `network.peer.*` is the caller's.
+pub const SIDESPAN_UPSTREAM_ADDRESS: &str = "sidespan.upstream.address";
+/// How often the request was sent, if more than once.
+pub const SIDESPAN_UPSTREAM_ATTEMPTS: &str = "sidespan.upstream.attempts";
+/// Milliseconds that it waited for a connection.
+pub const SIDESPAN_UPSTREAM_CONNECTION_WAIT_MS: &str = "sidespan.upstream.connection_wait_ms";
+/// Milliseconds from the first byte sent to the first one that came back.
+pub const SIDESPAN_UPSTREAM_LATENCY_MS: &str = "sidespan.upstream.latency_ms";
+/// Why there was no connection.
+pub const SIDESPAN_UPSTREAM_TRANSPORT_FAILURE: &str = "sidespan.upstream.transport_failure";
+/// Who the upstream's certificate belongs to.
+pub const SIDESPAN_UPSTREAM_TLS_PEER: &str = "sidespan.upstream.tls_peer";
+/// Who the caller's certificate belongs to.
+pub const SIDESPAN_DOWNSTREAM_TLS_PEER: &str = "sidespan.downstream.tls_peer";

@@ -13,9 +13,11 @@ use crate::resource::{Environment, Resource, SDK_NAME, SDK_VERSION};
 use crate::rule::Rules;
 use crate::sampler::{self, Threshold};
 use crate::semconv;
+use crate::span::Parent;
 use crate::span_context::SpanContext;
 use crate::stats::{Stat, Stats};
-use crate::stream::StreamTracer;
+use crate::stream::{Recorder, StreamTracer};
+use std::iter::once;
 use std::time::Duration;
 
 /// Everything that one worker needs to trace its streams.
@@ -24,10 +26,12 @@ pub struct Tracer {
     propagator: Propagator,
     policy: Policy,
     keep: Keep,
+    recorder: Recorder,
     ids: IdGenerator,
     batch: BatchSpanProcessor,
     exporter: Exporter,
     stats: Stats,
+    warning: Option<String>,
 }
 
 /// What came of a request.
@@ -42,9 +46,13 @@ pub struct Started {
 impl Tracer {
     /// A tracer for a configuration. `seed` is 32 bytes of entropy, other
     /// ones for each worker.
-    pub fn new(config: Config, environment: &Environment, seed: [u8; 32]) -> Self {
-        let resource = Resource::new(&config.service_name, environment);
-        let envelope = Envelope::new(resource.as_bytes(), SDK_NAME, SDK_VERSION);
+    pub fn new(config: Config, environment: &impl Environment, seed: [u8; 32]) -> Self {
+        let resource = Resource::new(
+            &config.service_name,
+            config.resource_attributes,
+            environment,
+        );
+        let envelope = Envelope::new(&resource.encode(), SDK_NAME, SDK_VERSION);
         Self {
             propagator: config.propagator,
             policy: Policy::new(
@@ -54,11 +62,18 @@ impl Tracer {
                 config.route_metadata,
             ),
             keep: config.keep,
+            recorder: Recorder::new(config.span, config.custom_tags, environment),
             ids: IdGenerator::new(seed),
             exporter: Exporter::new(envelope, config.batch.max_concurrent_exports),
             batch: BatchSpanProcessor::new(config.batch),
             stats: Stats::default(),
+            warning: resource.warning().map(str::to_owned),
         }
+    }
+
+    /// What an operator should know of the environment.
+    pub fn warning(&self) -> Option<&str> {
+        self.warning.as_deref()
     }
 
     /// A request came: reads its context, decides, writes the context that
@@ -95,20 +110,30 @@ impl Tracer {
             span_id: self.ids.span_id(),
             flags: decision.flags,
         };
+        let is_recorded = context.flags.is_sampled() || self.keep.is_anything();
+        let upstream_id =
+            (is_recorded && self.recorder.has_upstream_span(direction)).then(|| self.ids.span_id());
         let trace_state = sampler::rewrite(&extraction.trace_state, decision.threshold);
-        let parent = extraction.parent.map(|parent| parent.span_id);
+        let caller = extraction.parent.map(|parent| parent.span_id);
+        // What lies behind hangs below the span of the call upstream.
+        let (injected, parent) = match upstream_id {
+            Some(span_id) => (SpanContext { span_id, ..context }, Some(context.span_id)),
+            None => (context, caller),
+        };
         self.propagator.inject(
-            &context,
+            &injected,
             parent,
             trace_state.as_deref(),
             &extraction,
             injector,
         );
-        let is_recorded = context.flags.is_sampled() || self.keep.is_anything();
         let stream = is_recorded.then(|| {
-            let mut stream = StreamTracer::start(&request, context);
+            let mut stream = self.recorder.start(&request, context, upstream_id);
             let span = stream.span();
-            span.parent = parent;
+            span.parent = caller.map(|span_id| Parent {
+                span_id,
+                is_remote: true,
+            });
             span.trace_state = trace_state.unwrap_or_else(|| {
                 // Kept for another reason, its threshold would be wrong.
                 let cleared = (!context.flags.is_sampled())
@@ -125,7 +150,7 @@ impl Tracer {
             if let Decider::Rule(index) = decision.decider
                 && let Some(name) = self.policy.rule_name(index).filter(|name| !name.is_empty())
             {
-                span.set_str(semconv::SIDESPAN_RULE, name);
+                span.attributes.set_str(semconv::SIDESPAN_RULE, name);
             }
             stream
         });
@@ -147,19 +172,22 @@ impl Tracer {
         self.policy.explain(decision)
     }
 
-    /// A stream ended: its span goes into the queue.
+    /// A stream ended: its spans go into the queue.
     pub fn on_end(&mut self, stream: StreamTracer, response: &impl ResponseInfo, now: u64) {
-        let Some(span) = stream.end(response, &self.keep, now) else {
+        let Some(ended) = self.recorder.end(stream, response, &self.keep, now) else {
             return;
         };
-        if !span.context.flags.is_sampled() {
-            self.stats.add(Stat::Kept, 1);
-        }
-        self.stats.add(Stat::SpansCreated, 1);
-        // The system's clock can be set back while a stream lasts.
-        let end = now.max(span.start_unix_nanos);
-        if self.batch.on_end(&span, end).is_err() {
-            self.stats.add(Stat::SpansDroppedQueueFull, 1);
+        // If there is room for one only, the other one has its parent.
+        for span in once(&ended.span).chain(&ended.upstream) {
+            if !span.context.flags.is_sampled() {
+                self.stats.add(Stat::Kept, 1);
+            }
+            self.stats.add(Stat::SpansCreated, 1);
+            // The system's clock can be set back while a stream lasts.
+            let end = now.max(span.start_unix_nanos);
+            if self.batch.on_end(span, end).is_err() {
+                self.stats.add(Stat::SpansDroppedQueueFull, 1);
+            }
         }
     }
 

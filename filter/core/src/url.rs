@@ -1,12 +1,12 @@
 //! Parts of a request's URL that may be shown.
 
+use percent_encoding::percent_decode_str;
 use std::borrow::Cow;
 
 /// Query keys whose values the conventions have replaced
 /// (<https://opentelemetry.io/docs/specs/semconv/attributes-registry/url/>,
-/// note on `url.query`). Compared without case: a secret in other letters is
-/// a secret still.
-const SECRET_KEYS: [&str; 7] = [
+/// note on `url.query`).
+const CONVENTIONS_SECRETS: [&str; 7] = [
     "AWSAccessKeyId",
     "Signature",
     "sig",
@@ -15,7 +15,111 @@ const SECRET_KEYS: [&str; 7] = [
     "X-Amz-Credential",
     "X-Amz-Security-Token",
 ];
+
+/// More that carry secrets: of OAuth 2.0 and OpenID Connect, and names that
+/// people give to passwords, keys and tokens.
+const MORE_SECRETS: [&str; 24] = [
+    "access_key",
+    "access_token",
+    "api-key",
+    "api_key",
+    "apikey",
+    "auth",
+    "auth_token",
+    "authorization",
+    "client_assertion",
+    "client_secret",
+    "code_verifier",
+    "credentials",
+    "id_token",
+    "jwt",
+    "passwd",
+    "password",
+    "private_key",
+    "pwd",
+    "refresh_token",
+    "secret",
+    "session_token",
+    "sessionid",
+    "token",
+    "X-Goog-Credential",
+];
 const REDACTED: &str = "REDACTED";
+
+/// What a span shows of a query.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum QueryPolicy {
+    /// All but the values of known secrets.
+    #[default]
+    Redact,
+    /// Nothing.
+    Drop,
+    /// Everything.
+    Keep,
+    /// The parameters with these keys, as they are, and no other.
+    Allow(Vec<String>),
+}
+
+impl QueryPolicy {
+    /// What is shown; `None` if that is nothing.
+    pub(crate) fn apply<'a>(&self, query: &'a str) -> Option<Cow<'a, str>> {
+        let shown = match self {
+            Self::Drop => return None,
+            Self::Keep => Cow::Borrowed(query),
+            Self::Redact => redact(query),
+            Self::Allow(keys) => {
+                let is_allowed = |pair: &&str| {
+                    let key = decoded_key(pair);
+                    keys.iter().any(|allowed| *allowed == key)
+                };
+                let pairs: Vec<_> = query.split(SEPARATORS).filter(is_allowed).collect();
+                Cow::Owned(pairs.join("&"))
+            }
+        };
+        (!shown.is_empty()).then_some(shown)
+    }
+}
+
+/// Some servers take a semicolon for an ampersand, and a secret behind it is a
+/// secret still.
+const SEPARATORS: [char; 2] = ['&', ';'];
+
+/// The key of `key=value`, without its percent-encoding: `to%6ben` is `token`
+/// to whom it is sent.
+fn decoded_key(pair: &str) -> Cow<'_, str> {
+    let key = pair.split_once('=').map_or(pair, |(key, _)| key);
+    percent_decode_str(key).decode_utf8_lossy()
+}
+
+/// Compared without case: a secret in other letters is a secret still.
+fn is_secret(pair: &str) -> bool {
+    let key = decoded_key(pair);
+    CONVENTIONS_SECRETS
+        .iter()
+        .chain(&MORE_SECRETS)
+        .any(|secret| secret.eq_ignore_ascii_case(&key))
+}
+
+/// The query with the values of known secrets replaced.
+fn redact(query: &str) -> Cow<'_, str> {
+    if !query.split(SEPARATORS).any(is_secret) {
+        return Cow::Borrowed(query);
+    }
+    let mut redacted = String::with_capacity(query.len());
+    for pair in query.split_inclusive(SEPARATORS) {
+        let bare = pair.trim_end_matches(SEPARATORS);
+        match bare.split_once('=') {
+            Some((key, _)) if is_secret(bare) => {
+                redacted.push_str(key);
+                redacted.push('=');
+                redacted.push_str(REDACTED);
+                redacted.push_str(pair.get(bare.len()..).unwrap_or_default());
+            }
+            _ => redacted.push_str(pair),
+        }
+    }
+    Cow::Owned(redacted)
+}
 
 /// A request target, `/path?query`, cut in two. The fragment, which no client
 /// should send, belongs to neither.
@@ -25,32 +129,6 @@ pub(crate) fn split_target(target: &str) -> (&str, Option<&str>) {
         Some((path, query)) => (path, Some(query)),
         None => (target, None),
     }
-}
-
-/// The query with the values of known secrets replaced.
-pub(crate) fn redact_query(query: &str) -> Cow<'_, str> {
-    let is_secret = |pair: &str| {
-        let key = pair.split_once('=').map_or(pair, |(key, _)| key);
-        SECRET_KEYS.iter().any(|s| s.eq_ignore_ascii_case(key))
-    };
-    if !query.split('&').any(is_secret) {
-        return Cow::Borrowed(query);
-    }
-    let mut redacted = String::with_capacity(query.len());
-    for (i, pair) in query.split('&').enumerate() {
-        if i > 0 {
-            redacted.push('&');
-        }
-        match pair.split_once('=') {
-            Some((key, _)) if is_secret(pair) => {
-                redacted.push_str(key);
-                redacted.push('=');
-                redacted.push_str(REDACTED);
-            }
-            _ => redacted.push_str(pair),
-        }
-    }
-    Cow::Owned(redacted)
 }
 
 /// An authority, `user@host:port`, without its user.
@@ -106,8 +184,35 @@ mod tests {
             ("a=b&Signature=x=y&c=d", "a=b&Signature=REDACTED&c=d"),
             ("signature", "signature"),
             ("design=1", "design=1"),
+            ("to%6ben=1&a", "to%6ben=REDACTED&a"),
+            ("a=1;token=2;b", "a=1;token=REDACTED;b"),
+            ("token=&&x", "token=REDACTED&&x"),
+            (
+                "access_token=a&id_token=b",
+                "access_token=REDACTED&id_token=REDACTED",
+            ),
+            ("%ff=1&%=2&token%00=3", "%ff=1&%=2&token%00=3"),
         ] {
-            assert_eq!(redact_query(query), expected, "{query}");
+            assert_eq!(redact(query), expected, "{query}");
+        }
+    }
+
+    #[test]
+    fn policies_show_as_much_as_they_say() {
+        let query = "page=2&token=s3cret&sort=up;q";
+        let allow =
+            |keys: &[&str]| QueryPolicy::Allow(keys.iter().map(|&key| key.to_owned()).collect());
+        for (policy, expected) in [
+            (QueryPolicy::Keep, Some(query)),
+            (QueryPolicy::Drop, None),
+            (QueryPolicy::Redact, Some("page=2&token=REDACTED&sort=up;q")),
+            (allow(&["sort", "page"]), Some("page=2&sort=up")),
+            (allow(&["token"]), Some("token=s3cret")),
+            (allow(&["q"]), Some("q")),
+            (allow(&[]), None),
+        ] {
+            assert_eq!(policy.apply(query).as_deref(), expected, "{policy:?}");
+            assert_eq!(policy.apply(""), None, "{policy:?}");
         }
     }
 

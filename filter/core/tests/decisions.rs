@@ -47,7 +47,10 @@ fn rows() -> Vec<Value> {
 fn parse(keys: &Value) -> Config {
     let mut document = keys.clone();
     document["exporter"] = json!({"otlp_grpc": {"cluster": "collector"}});
-    Config::parse(document.to_string().as_bytes()).unwrap_or_else(|faults| panic!("{faults}"))
+    // So that the span's own id goes upstream.
+    document["span"] = json!({"upstream_span": false});
+    sidespan_config::parse(document.to_string().as_bytes())
+        .unwrap_or_else(|faults| panic!("{faults}"))
 }
 
 fn lines_of(request: &Value) -> Headers {
@@ -366,8 +369,8 @@ fn two_tracers_in_a_row_agree() {
     for kind in ["traceidratio", "parentbased_traceidratio"] {
         for ratio in [0.5, 0.1, 0.01, 1.0 / 3.0, 1.0, 0.0] {
             let config = parse(&json!({"sampler": {"type": kind, "ratio": ratio}}));
-            let mut first = Tracer::new(config.clone(), &Default::default(), [1; 32]);
-            let mut second = Tracer::new(config, &Default::default(), [2; 32]);
+            let mut first = Tracer::new(config.clone(), &common::Host::default(), [1; 32]);
+            let mut second = Tracer::new(config, &common::Host::default(), [2; 32]);
             for _ in 0..5_000 {
                 let info = Info::default();
                 let none = Headers::default();

@@ -19,7 +19,6 @@ use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use prost::Message as _;
 use serde_json::{Value, json};
 use sidespan_core::request::Direction;
-use sidespan_core::resource::Environment;
 use sidespan_core::tracer::Tracer;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -350,9 +349,12 @@ fn service_names() {
     ] {
         let mut config = common::default_config();
         config.service_name = configured.to_owned();
-        let environment = Environment {
-            otel_service_name: otel.map(str::to_owned),
-            node_cluster: cluster.map(str::to_owned),
+        let environment = common::Host {
+            variables: otel
+                .map(|name| ("OTEL_SERVICE_NAME", name))
+                .into_iter()
+                .collect(),
+            node: json!({"cluster": cluster}),
         };
         let mut tracer = Tracer::new(config.clone(), &environment, [1; 32]);
         let info = Info::default();

@@ -382,7 +382,7 @@ fn every_request_gets_ids_of_its_own() {
 fn workers_do_not_share_ids() {
     let config = common::default_config();
     let ids = |seed| {
-        let environment = sidespan_core::resource::Environment::default();
+        let environment = common::Host::default();
         let mut tracer =
             sidespan_core::tracer::Tracer::new(config.clone(), &environment, [seed; 32]);
         let headers = Headers::default();

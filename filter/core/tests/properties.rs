@@ -585,7 +585,7 @@ fn assert_valid(config: &Config) {
 }
 
 fn check_document(document: &[u8]) {
-    match Config::parse(document) {
+    match sidespan_config::parse(document) {
         Ok(config) => assert_valid(&config),
         Err(faults) => {
             assert!(faults.iter().next().is_some(), "refused without a fault");

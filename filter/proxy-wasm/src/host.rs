@@ -107,13 +107,6 @@ unsafe extern "C" {
         size: *mut Word,
     ) -> Status;
     fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut Word) -> Status;
-    fn proxy_get_header_map_value(
-        map: u32,
-        name: *const u8,
-        name_size: Word,
-        data: *mut *mut u8,
-        size: *mut Word,
-    ) -> Status;
     fn proxy_replace_header_map_value(
         map: u32,
         name: *const u8,
@@ -299,14 +292,6 @@ pub(crate) fn header_pairs(map: Map) -> Vec<u8> {
         unsafe { proxy_get_header_map_pairs(map as u32, data, size) }
     })
     .unwrap_or_default()
-}
-
-/// The first line of a header.
-pub(crate) fn header(map: Map, name: &str) -> Option<Vec<u8>> {
-    returned(|data, size| {
-        // SAFETY: the host reads the name before it returns.
-        unsafe { proxy_get_header_map_value(map as u32, name.as_ptr(), name.len(), data, size) }
-    })
 }
 
 /// Sets a header in place of every line it has.

@@ -1,12 +1,15 @@
 //! HTTP streams: callbacks to the tracer of their root, and back.
 
+use crate::document;
 use crate::host::{self, Map};
 use crate::root;
 use sidespan_core::propagation::{Extractor, Injector};
-use sidespan_core::request::{Direction, RequestInfo, ResponseInfo};
+use sidespan_core::request::{Direction, End, MetadataKind, RequestInfo, ResponseInfo};
+use sidespan_core::response_flags::ResponseFlags;
 use sidespan_core::stream::StreamTracer;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
+use std::time::Duration;
 
 /// What is known of a stream between its callbacks.
 struct Stream {
@@ -68,7 +71,7 @@ pub(crate) fn on_log(context_id: u32) {
         start(&mut stream);
     }
     if let State::Traced(tracer) = stream.state {
-        root::with(stream.root_id, |root| root.end(*tracer, &Host));
+        root::with(stream.root_id, |root| root.end(*tracer, &Ended::default()));
     }
 }
 
@@ -135,17 +138,18 @@ impl Injector for RequestHeaders {
     }
 }
 
-/// What the host knows of the current stream.
+/// What the host knows of the current stream, whose request came.
 struct Host;
 
 fn text(path: &str) -> Option<String> {
     String::from_utf8(host::property(path)?).ok()
 }
 
-/// 0 for a number that the host does not know.
-fn number(path: &str) -> u64 {
-    let bytes = host::property(path).unwrap_or_default();
-    bytes.try_into().map_or(0, u64::from_le_bytes)
+fn number(path: &str) -> Option<u64> {
+    host::property(path)?
+        .try_into()
+        .ok()
+        .map(u64::from_le_bytes)
 }
 
 impl RequestInfo for Host {
@@ -180,28 +184,104 @@ fn route_metadata(namespace: &str, key: &str) -> Option<Vec<u8>> {
     ))
 }
 
-impl ResponseInfo for Host {
-    fn response_header(&self, name: &str) -> Option<Vec<u8>> {
-        host::header(Map::ResponseHeaders, name)
+/// What the host knows of the current stream, which has ended. Its headers
+/// and trailers are read whole: one call costs little more than one header.
+#[derive(Default)]
+struct Ended {
+    headers: OnceCell<Pairs>,
+    trailers: OnceCell<Pairs>,
+}
+
+/// A duration in nanoseconds, if the host knows it.
+fn duration(path: &str) -> Option<Duration> {
+    let nanos = i64::from_le_bytes(host::property(path)?.try_into().ok()?);
+    u64::try_from(nanos).ok().map(Duration::from_nanos)
+}
+
+impl ResponseInfo for Ended {
+    fn response_header(&self, name: &str) -> Option<&[u8]> {
+        let read = || Pairs(host::header_pairs(Map::ResponseHeaders));
+        self.headers.get_or_init(read).header(name.as_bytes())
     }
 
-    fn response_trailer(&self, name: &str) -> Option<Vec<u8>> {
-        host::header(Map::ResponseTrailers, name)
+    fn response_trailer(&self, name: &str) -> Option<&[u8]> {
+        let read = || Pairs(host::header_pairs(Map::ResponseTrailers));
+        self.trailers.get_or_init(read).header(name.as_bytes())
     }
 
-    fn response_flags(&self) -> u64 {
-        number("response\0flags")
+    fn response_flags(&self) -> ResponseFlags {
+        ResponseFlags(number("response\0flags").unwrap_or_default())
     }
 
     fn response_code_details(&self) -> Option<String> {
         text("response\0code_details")
     }
 
+    fn request_size(&self) -> Option<u64> {
+        number("request\0size")
+    }
+
+    fn response_size(&self) -> Option<u64> {
+        number("response\0size")
+    }
+
     fn attempt_count(&self) -> u64 {
-        number("upstream\0request_attempt_count")
+        number("upstream\0request_attempt_count").unwrap_or_default()
+    }
+
+    fn route_name(&self) -> Option<String> {
+        text("xds\0route_name")
+    }
+
+    fn cluster_name(&self) -> Option<String> {
+        text("xds\0cluster_name")
     }
 
     fn upstream_address(&self) -> Option<String> {
         text("upstream\0address")
+    }
+
+    fn connection_wait(&self) -> Option<Duration> {
+        duration("upstream\0cx_pool_ready_duration")
+    }
+
+    fn upstream_latency(&self) -> Option<Duration> {
+        duration("response\0backend_latency")
+    }
+
+    fn transport_failure(&self) -> Option<String> {
+        text("upstream\0transport_failure_reason")
+    }
+
+    fn tls_peer(&self, end: End) -> Option<String> {
+        let connection = match end {
+            End::Downstream => "connection",
+            End::Upstream => "upstream",
+        };
+        ["uri_san_peer_certificate", "subject_peer_certificate"]
+            .iter()
+            .find_map(|name| text(&format!("{connection}\0{name}")).filter(|t| !t.is_empty()))
+    }
+
+    fn workload(&self, end: End, field: &str) -> Option<String> {
+        let peer = match end {
+            End::Downstream => "downstream_peer",
+            End::Upstream => "upstream_peer",
+        };
+        text(&format!("filter_state\0{peer}\0{field}"))
+    }
+
+    fn metadata(&self, kind: MetadataKind, namespace: &str) -> Option<serde_json::Value> {
+        let path = match kind {
+            MetadataKind::Request => "metadata",
+            MetadataKind::Route => "xds\0route_metadata",
+            MetadataKind::Cluster => "xds\0cluster_metadata",
+            MetadataKind::Host => "xds\0upstream_host_metadata",
+        };
+        document::filter_metadata(&host::property(path)?, namespace)
+    }
+
+    fn property(&self, path: &[String]) -> Option<Vec<u8>> {
+        host::property(&path.join("\0"))
     }
 }

@@ -6,7 +6,6 @@ use crate::host::{self, Buffer, Counter, LogLevel};
 use crate::shared;
 use percent_encoding::percent_decode_str;
 use prost::Message as _;
-use sidespan_core::config::Config;
 use sidespan_core::decision::{Decision, Verdict};
 use sidespan_core::exporter::{
     Callout, CalloutId, CalloutOutcome, Failure, METHOD, Notice, OtlpGrpc, SERVICE,
@@ -39,6 +38,22 @@ pub(crate) struct Root {
     callouts: HashMap<u32, CalloutId>,
     /// The host asked for the end and waits for `done`.
     ending: bool,
+}
+
+/// What the proxy knows of itself.
+struct Proxy {
+    variables: HashMap<String, String>,
+}
+
+impl Environment for Proxy {
+    fn variable(&self, name: &str) -> Option<String> {
+        self.variables.get(name).cloned()
+    }
+
+    fn node(&self, path: &[&str]) -> Option<String> {
+        let path = format!("xds\0node\0{}", path.join("\0"));
+        String::from_utf8(host::property(&path)?).ok()
+    }
 }
 
 /// Where exports go.
@@ -74,7 +89,7 @@ pub(crate) fn with<T>(root_id: u32, f: impl FnOnce(&mut Root) -> T) -> Option<T>
 pub(crate) fn on_configure(root_id: u32) -> bool {
     let variables: HashMap<_, _> = host::environment().into_iter().collect();
     let document = document::to_json(host::buffer(Buffer::PluginConfiguration));
-    let config = match Config::parse(&document) {
+    let config = match sidespan_config::parse(&document) {
         Ok(config) => {
             shared::accepted(&document);
             config
@@ -94,14 +109,12 @@ pub(crate) fn on_configure(root_id: u32) -> bool {
             }
         }
     };
-    let environment = Environment {
-        otel_service_name: variables.get("OTEL_SERVICE_NAME").cloned(),
-        node_cluster: host::property("xds\0node\0cluster")
-            .and_then(|cluster| String::from_utf8(cluster).ok()),
-    };
     let target = Target::new(&config.exporter);
     let response_header = config.response_header.clone();
-    let tracer = Tracer::new(config, &environment, host::random_seed());
+    let tracer = Tracer::new(config, &Proxy { variables }, host::random_seed());
+    if let Some(warning) = tracer.warning() {
+        shared::warn(warning);
+    }
     host::set_tick_period(tracer.tick_period());
     let root = Root {
         id: root_id,

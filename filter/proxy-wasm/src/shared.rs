@@ -4,7 +4,8 @@
 
 use crate::host::{self, Counter, LogLevel};
 use crate::root;
-use sidespan_core::config::{Config, Faults};
+use sidespan_config::Faults;
+use sidespan_core::config::Config;
 use sidespan_core::exporter::Notice;
 
 /// Counts documents that were not accepted.
@@ -30,7 +31,7 @@ pub(crate) fn accepted(document: &[u8]) {
 /// The last good configuration of this plugin, whichever worker took it.
 pub(crate) fn last_good() -> Option<Config> {
     let (document, _) = host::shared_data(&key("good"))?;
-    Config::parse(&document).ok()
+    sidespan_config::parse(&document).ok()
 }
 
 /// Reports a document that is not good, once for all workers.
@@ -46,6 +47,13 @@ pub(crate) fn rejected(document: &[u8], faults: &Faults, consequence: &str) {
         LogLevel::Error,
         &format!("sidespan: configuration rejected, {consequence}: {faults}"),
     );
+}
+
+/// Says a thing about the environment, once for all workers.
+pub(crate) fn warn(warning: &str) {
+    if is_first(&key("environment"), warning.as_bytes()) {
+        host::log(LogLevel::Warn, &format!("sidespan: {warning}"));
+    }
 }
 
 /// Reports what came of exports, once for all workers.

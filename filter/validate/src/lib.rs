@@ -4,7 +4,6 @@
 
 use marked_yaml::{LoaderOptions, Node, parse_yaml_with_options};
 use serde_json::{Map, Value};
-use sidespan_core::config::Config;
 use std::fmt;
 
 /// Something that is wrong in a file.
@@ -151,7 +150,7 @@ fn find<'a>(node: &'a Node, found: &mut Vec<Found<'a>>) {
 
 fn faults_of_tree(node: &Node) -> Vec<Fault> {
     let document = to_json(node).to_string();
-    let Err(faults) = Config::parse(document.as_bytes()) else {
+    let Err(faults) = sidespan_config::parse(document.as_bytes()) else {
         return Vec::new();
     };
     let faults = faults.iter().map(|fault| Fault {
@@ -162,7 +161,7 @@ fn faults_of_tree(node: &Node) -> Vec<Fault> {
 }
 
 fn faults_of_text(node: &Node, text: &str) -> Vec<Fault> {
-    let Err(faults) = Config::parse(text.as_bytes()) else {
+    let Err(faults) = sidespan_config::parse(text.as_bytes()) else {
         return Vec::new();
     };
     let line = line_of(node, "value");

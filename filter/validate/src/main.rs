@@ -6,7 +6,7 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["--schema"] => {
-            println!("{:#}", sidespan_core::config::schema());
+            println!("{:#}", sidespan_config::schema());
             ExitCode::SUCCESS
         }
         [] => {

@@ -405,7 +405,7 @@ fn kind(kind: SpanKind) -> &'static str {
 fn status(span: &ReceivedSpan, failed: bool) -> String {
     let grpc = span
         .attr("rpc.grpc.status_code")
-        .or_else(|| span.attr("rpc.response.status_code"));
+        .or_else(|| span.attr("rpc.status_code"));
     let mut words = Vec::new();
     if let Some(code) = grpc {
         words.push(format!("grpc {}", value_text(code)));
@@ -441,14 +441,25 @@ fn notes(span: &ReceivedSpan, mark: Mark) -> String {
         ));
     }
     for pair in &span.span.attributes {
-        if pair.key == "error.type" || pair.key.starts_with("sidespan.") {
+        if UNUSUAL.contains(&pair.key.as_str()) {
             let value = pair.value.as_ref().and_then(|value| value.value.as_ref());
             let value = value.map(value_text).unwrap_or_default();
-            notes.push(format!("{}={value}", escape(&pair.key)));
+            notes.push(format!("{}={value}", pair.key));
         }
     }
     notes.join("  ")
 }
+
+/// What is worth a place on the line, as most spans do not have it.
+const UNUSUAL: [&str; 7] = [
+    "error.type",
+    "http.request.resend_count",
+    "sidespan.keep_reason",
+    "sidespan.response_code_details",
+    "sidespan.response_flags",
+    "sidespan.rule",
+    "sidespan.upstream.transport_failure",
+];
 
 fn value_text(value: &Value) -> String {
     match value {

@@ -44,10 +44,10 @@ fn it_prints_whole_traces_and_ends_by_itself() {
         "{text}{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    assert_eq!(text.matches("  4 spans  3 services  ").count(), 4, "{text}");
+    assert_eq!(text.matches("  5 spans  3 services  ").count(), 4, "{text}");
     // The client's own trace goes on, and its span is the parent of the first.
     assert!(
-        text.contains("trace 80f198ee56343ba864fe8b2a57d3eff7  4 spans"),
+        text.contains("trace 80f198ee56343ba864fe8b2a57d3eff7  5 spans"),
         "{text}"
     );
     assert!(text.contains("↑ remote parent e457b5a2e4d86bd1"), "{text}");

@@ -4,6 +4,7 @@
 #![allow(dead_code, unused_imports)]
 
 pub(crate) mod headers;
+pub(crate) mod spans;
 pub(crate) mod twin;
 
 pub(crate) use headers::{CONTEXT_HEADERS, Headers, Seen, hex, random_flag, read_upstream};
@@ -18,12 +19,14 @@ use sidespan_core::config::Config;
 use sidespan_core::exporter::Callout;
 use sidespan_core::id::{SpanId, TraceId};
 use sidespan_core::propagation::{Format, Propagator};
-use sidespan_core::request::{Direction, RequestInfo, ResponseInfo};
+use sidespan_core::request::{Direction, End, MetadataKind, RequestInfo, ResponseInfo};
 use sidespan_core::resource::Environment;
+use sidespan_core::response_flags::ResponseFlags;
 use sidespan_core::stats::Stat;
 use sidespan_core::stream::StreamTracer;
 use sidespan_core::tracer::Tracer;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// What a host knows of a request beside its headers.
 #[derive(Clone, Debug, Default)]
@@ -63,8 +66,23 @@ pub(crate) struct Response {
     pub(crate) trailers: Vec<(&'static str, Vec<u8>)>,
     pub(crate) flags: u64,
     pub(crate) details: Option<&'static str>,
-    pub(crate) upstream: Option<&'static str>,
+    pub(crate) request_size: Option<u64>,
+    pub(crate) response_size: Option<u64>,
     pub(crate) attempts: u64,
+    pub(crate) route: Option<&'static str>,
+    pub(crate) cluster: Option<&'static str>,
+    pub(crate) upstream: Option<&'static str>,
+    pub(crate) connection_wait: Option<Duration>,
+    pub(crate) upstream_latency: Option<Duration>,
+    pub(crate) transport_failure: Option<&'static str>,
+    /// Downstream, upstream.
+    pub(crate) tls_peers: [Option<&'static str>; 2],
+    /// Downstream, upstream: fields of a workload.
+    pub(crate) workloads: [BTreeMap<&'static str, &'static str>; 2],
+    /// `request`, `route`, `cluster`, `host`: their `filter_metadata`.
+    pub(crate) metadata: Value,
+    /// By their path, its parts joined by a dot.
+    pub(crate) properties: BTreeMap<&'static str, Vec<u8>>,
 }
 
 impl Response {
@@ -77,31 +95,113 @@ impl Response {
     }
 }
 
+fn end_index(end: End) -> usize {
+    match end {
+        End::Downstream => 0,
+        End::Upstream => 1,
+    }
+}
+
+fn line<'a>(lines: &'a [(&'static str, Vec<u8>)], name: &str) -> Option<&'a [u8]> {
+    let found = lines.iter().find(|(n, _)| *n == name);
+    found.map(|(_, value)| value.as_slice())
+}
+
 impl ResponseInfo for Response {
-    fn response_header(&self, name: &str) -> Option<Vec<u8>> {
-        let found = self.headers.iter().find(|(n, _)| *n == name);
-        found.map(|(_, value)| value.clone())
+    fn response_header(&self, name: &str) -> Option<&[u8]> {
+        line(&self.headers, name)
     }
 
-    fn response_trailer(&self, name: &str) -> Option<Vec<u8>> {
-        let found = self.trailers.iter().find(|(n, _)| *n == name);
-        found.map(|(_, value)| value.clone())
+    fn response_trailer(&self, name: &str) -> Option<&[u8]> {
+        line(&self.trailers, name)
     }
 
-    fn response_flags(&self) -> u64 {
-        self.flags
+    fn response_flags(&self) -> ResponseFlags {
+        ResponseFlags(self.flags)
     }
 
     fn response_code_details(&self) -> Option<String> {
         self.details.map(str::to_owned)
     }
 
+    fn request_size(&self) -> Option<u64> {
+        self.request_size
+    }
+
+    fn response_size(&self) -> Option<u64> {
+        self.response_size
+    }
+
     fn attempt_count(&self) -> u64 {
         self.attempts
     }
 
+    fn route_name(&self) -> Option<String> {
+        self.route.map(str::to_owned)
+    }
+
+    fn cluster_name(&self) -> Option<String> {
+        self.cluster.map(str::to_owned)
+    }
+
     fn upstream_address(&self) -> Option<String> {
         self.upstream.map(str::to_owned)
+    }
+
+    fn connection_wait(&self) -> Option<Duration> {
+        self.connection_wait
+    }
+
+    fn upstream_latency(&self) -> Option<Duration> {
+        self.upstream_latency
+    }
+
+    fn transport_failure(&self) -> Option<String> {
+        self.transport_failure.map(str::to_owned)
+    }
+
+    fn tls_peer(&self, end: End) -> Option<String> {
+        self.tls_peers[end_index(end)].map(str::to_owned)
+    }
+
+    fn workload(&self, end: End, field: &str) -> Option<String> {
+        let workload = &self.workloads[end_index(end)];
+        workload.get(field).map(|&value| value.to_owned())
+    }
+
+    fn metadata(&self, kind: MetadataKind, namespace: &str) -> Option<Value> {
+        let kind = match kind {
+            MetadataKind::Request => "request",
+            MetadataKind::Route => "route",
+            MetadataKind::Cluster => "cluster",
+            MetadataKind::Host => "host",
+        };
+        self.metadata.get(kind)?.get(namespace).cloned()
+    }
+
+    fn property(&self, path: &[String]) -> Option<Vec<u8>> {
+        self.properties.get(path.join(".").as_str()).cloned()
+    }
+}
+
+/// What a host knows of itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Host {
+    pub(crate) variables: BTreeMap<&'static str, &'static str>,
+    /// Envoy's node as JSON.
+    pub(crate) node: Value,
+}
+
+impl Environment for Host {
+    fn variable(&self, name: &str) -> Option<String> {
+        self.variables.get(name).map(|&value| value.to_owned())
+    }
+
+    fn node(&self, path: &[&str]) -> Option<String> {
+        let found = path
+            .iter()
+            .try_fold(&self.node, |value, key| value.get(key))?;
+        found.as_str().map(str::to_owned)
     }
 }
 
@@ -111,7 +211,7 @@ pub(crate) fn config(batch: Value, propagation: Value) -> Config {
         "exporter": {"otlp_grpc": {"cluster": "collector"}, "batch": batch},
         "propagation": propagation,
     });
-    Config::parse(document.to_string().as_bytes()).expect("a valid document")
+    sidespan_config::parse(document.to_string().as_bytes()).expect("a valid document")
 }
 
 /// A configuration with every default.
@@ -121,7 +221,7 @@ pub(crate) fn default_config() -> Config {
 
 /// A tracer whose ids are the same in every run.
 pub(crate) fn tracer(config: &Config) -> Tracer {
-    Tracer::new(config.clone(), &Environment::default(), [7; 32])
+    Tracer::new(config.clone(), &Host::default(), [7; 32])
 }
 
 /// A tracer that sends each span on its own.
@@ -179,6 +279,7 @@ pub(crate) fn attributes(list: &[KeyValue]) -> BTreeMap<String, Value> {
             Some(AnyValue::StringValue(s)) => Value::from(s.as_str()),
             Some(AnyValue::IntValue(i)) => Value::from(*i),
             Some(AnyValue::BoolValue(b)) => Value::from(*b),
+            Some(AnyValue::DoubleValue(d)) => Value::from(*d),
             other => panic!("{}: {other:?} is no value that a span has", pair.key),
         };
         let earlier = map.insert(pair.key.clone(), value);

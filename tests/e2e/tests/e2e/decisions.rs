@@ -117,7 +117,7 @@ fn two_proxies_with_one_ratio_agree_on_every_trace() {
                 .replace(crate::stage::EXPORTER, with(&[&sampler]))
         });
         last.upstream.record(false);
-        let first = Envoy::from_file("envoy-configs/edge.yaml")
+        let first = crate::stage::one_span(Envoy::from_file("envoy-configs/edge.yaml"))
             .concurrency(2)
             .replace(crate::stage::EXPORTER, with(&[&sampler]))
             .port(8080, last.addr().port())

@@ -1,12 +1,15 @@
 //! What a user sees of Sidespan through a real Envoy.
 
+mod attributes;
 mod comparison;
 mod configuration;
 mod decisions;
 mod docs;
+mod envoy_names;
 mod examples;
 mod export;
 mod func_e;
+mod live_check;
 mod module;
 mod propagation;
 mod reload;

@@ -34,6 +34,10 @@ impl Reloading {
             .port();
         let (upstream, collector) = (Upstream::start(), MockCollector::start());
         let listener = listener
+            .replace(
+                "service_name: edge\n",
+                "service_name: edge\n                    span: { upstream_span: false }\n",
+            )
             .replace("port_value: 10000", &format!("port_value: {port}"))
             .replace(
                 "dist/sidespan.wasm",

@@ -170,6 +170,40 @@ fn a_response_that_is_cut_short_is_an_error_though_its_status_is_200() {
     );
 }
 
+/// What ends a response that has begun does not take its status away, neither
+/// from the request's span nor from that of the call upstream.
+#[test]
+fn a_call_that_ends_after_its_response_began_has_its_status() {
+    let mut stage = Stage::gateway();
+    let mut websocket = client::websocket_upgrade(stage.addr(), "/chat");
+    websocket.write_all(b"hello").unwrap();
+    websocket.read_exact(&mut [0; 5]).unwrap();
+    drop(websocket);
+    let mut left = open(&stage, "/stream");
+    read_some(&mut left);
+    stage.collector.wait_spans(2, PATIENCE);
+    drop(left);
+    stage.collector.wait_spans(4, PATIENCE);
+    let mut cut = open(&stage, "/stream");
+    read_some(&mut cut);
+    stage.upstream.stop();
+    let spans = stage.collector.wait_spans(6, PATIENCE);
+    let seen: Vec<_> = spans
+        .iter()
+        .map(|span| {
+            let status = span.int_attr("http.response.status_code");
+            (status, span.status_code(), span.str_attr("error.type"))
+        })
+        .collect();
+    let unset = |status| (Some(status), StatusCode::Unset, None);
+    let error = "upstream_reset_after_response_started";
+    let cut = (Some(200), StatusCode::Error, Some(error));
+    assert_eq!(
+        seen,
+        [unset(101), unset(101), unset(200), unset(200), cut, cut]
+    );
+}
+
 #[test]
 fn a_client_that_leaves_before_the_response_is_an_error_without_a_status() {
     let stage = Stage::edge();
@@ -241,7 +275,7 @@ fn grpc_calls_are_named_after_their_method_and_tell_their_status() {
         assert_eq!(span.name(), &path[1..]);
         assert_eq!(span.str_attr("rpc.system.name"), Some("grpc"));
         assert_eq!(span.str_attr("rpc.method"), Some(&path[1..]));
-        assert_eq!(span.str_attr("rpc.response.status_code"), Some(name));
+        assert_eq!(span.str_attr("rpc.status_code"), Some(name));
         assert_eq!(span.int_attr("http.response.status_code"), Some(200));
         assert_eq!(span.status_code() == StatusCode::Error, is_error, "{path}");
         assert_eq!(span.str_attr("network.protocol.version"), Some("2"));

@@ -25,8 +25,19 @@ impl Stage {
         Self::edge_with(|edge| edge.replace(EXPORTER, QUICK_EXPORTER))
     }
 
-    /// The gateway with other changes to its file.
+    /// The gateway with other changes to its file. It makes one span of a
+    /// request, so that most tests have one thing to look at.
     pub fn edge_with(change: impl FnOnce(EnvoyBuilder) -> EnvoyBuilder) -> Self {
+        Self::gateway_with(|edge| change(one_span(edge)))
+    }
+
+    /// The gateway as it is: it has a span for the call upstream, too.
+    pub fn gateway() -> Self {
+        Self::gateway_with(|edge| edge.replace(EXPORTER, QUICK_EXPORTER))
+    }
+
+    /// The gateway as it is with changes to its file.
+    pub fn gateway_with(change: impl FnOnce(EnvoyBuilder) -> EnvoyBuilder) -> Self {
         Self::start("envoy-configs/edge.yaml", 10000, change)
     }
 
@@ -85,6 +96,14 @@ impl Stage {
         let full = format!("wasmcustom.sidespan.{name}");
         self.envoy.wait_stat(&full, pred, PATIENCE)
     }
+}
+
+/// Leaves out the span for the call upstream that a gateway has.
+pub fn one_span(edge: EnvoyBuilder) -> EnvoyBuilder {
+    edge.replace(
+        "service_name: edge\n",
+        "service_name: edge\n                    span: { upstream_span: false }\n",
+    )
 }
 
 /// Puts the tracer that is built into Envoy in the filter's place.

@@ -72,7 +72,7 @@ fn example() -> Vec<ReceivedSpan> {
             &[
                 ("rpc.grpc.status_code", Value::IntValue(14)),
                 ("error.type", text("14")),
-                ("sidespan.flags", text("UF")),
+                ("sidespan.response_flags", text("UF")),
             ],
         ),
         with(
@@ -103,7 +103,7 @@ edge        SERVER    op 1  █████████████████�
 ├─ edge     CLIENT    op 2    ████████                        3.00 ms
 │  └─ mid   SERVER    op 3      █▏                             430 µs
 └─ edge     CLIENT    op 4               █████████████▎       5.00 ms  503 ERROR      → 10.0.0.1:80
-   └─ back  SERVER    op 5                  ████████          3.00 ms  grpc 14 ERROR  error.type=14  sidespan.flags=UF
+   └─ back  SERVER    op 5                  ████████          3.00 ms  grpc 14 ERROR  error.type=14  sidespan.response_flags=UF
 ";
     assert_eq!(render(&example(), PLAIN), want);
 }
@@ -240,7 +240,7 @@ fn control_characters_are_escaped() {
         evil,
         &[
             ("url.path", text("/\u{7}\u{9b}")),
-            ("sidespan.\n", text("\t")),
+            ("sidespan.rule", text("\t")),
         ],
     );
     let got = render(&[evil], PLAIN);
@@ -250,7 +250,7 @@ fn control_characters_are_escaped() {
         "a\\u{1b}[2J",
         "GET\\r\\n\\u{202e}é",
         "/\\u{7}\\u{9b}",
-        "sidespan.\\n=\\t",
+        "sidespan.rule=\\t",
     ] {
         assert!(got.contains(seen), "{seen} in {got}");
     }

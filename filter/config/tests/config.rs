@@ -10,16 +10,21 @@
     missing_docs
 )]
 
-mod common;
-
 use serde_json::{Value, json};
-use sidespan_core::config::{Config, Fault, Faults};
+use sidespan_config::{Fault, Faults};
+use sidespan_core::attribute::OwnedValue;
+use sidespan_core::config::Config;
+use sidespan_core::custom_tag::{CustomTag, Source, TagType};
 use sidespan_core::exporter::default_authority;
 use sidespan_core::propagation::{Format, Incoming};
-use sidespan_core::request::Direction;
+use sidespan_core::request::{Direction, MetadataKind};
 use sidespan_core::rule::{Action, Rule};
 use sidespan_core::sampler::{Ratio, Root, Sampler, Threshold, rewrite};
+use sidespan_core::span::SpanKind;
+use sidespan_core::span_name::{Field, Part, SpanName};
+use sidespan_core::stream::{SpanConfig, Vocabulary};
 use sidespan_core::trace_state::TraceState;
+use sidespan_core::url::QueryPolicy;
 
 fn rows() -> Vec<Value> {
     serde_json::from_str(include_str!("../../../tests/vectors/config.json")).unwrap()
@@ -27,7 +32,17 @@ fn rows() -> Vec<Value> {
 
 fn text(row: &Value) -> Vec<u8> {
     match row.get("text") {
-        Some(text) => common::bytes(text),
+        Some(Value::String(text)) => text.clone().into_bytes(),
+        Some(other) => {
+            let hex = other["hex"].as_str().unwrap();
+            let digits = hex
+                .as_bytes()
+                .chunks(2)
+                .map(|pair| std::str::from_utf8(pair).unwrap());
+            digits
+                .map(|pair| u8::from_str_radix(pair, 16).unwrap())
+                .collect()
+        }
         None => row["document"].to_string().into_bytes(),
     }
 }
@@ -59,7 +74,93 @@ fn as_json(config: &Config) -> Value {
         },
         "rules": config.rules.iter().map(rule).collect::<Vec<_>>(),
         "route_metadata": config.route_metadata,
+        "resource_attributes": config.resource_attributes.iter().map(attribute).collect::<Value>(),
+        "custom_tags": config.custom_tags.iter().map(tag).collect::<Vec<_>>(),
+        "span": span(&config.span),
+        "url_query": url_query(&config.span.url_query),
     })
+}
+
+fn attribute((key, value): &(String, OwnedValue)) -> (String, Value) {
+    let value = match value {
+        OwnedValue::Str(text) => json!(text),
+        OwnedValue::Int(int) => json!(int),
+        OwnedValue::Double(double) => json!(double),
+        OwnedValue::Bool(truth) => json!(truth),
+    };
+    (key.clone(), value)
+}
+
+fn tag(tag: &CustomTag) -> Value {
+    let source = match &tag.source {
+        Source::RequestHeader(name) => json!({"request_header": name}),
+        Source::ResponseHeader(name) => json!({"response_header": name}),
+        Source::Literal(value) => json!({"literal": value}),
+        Source::Environment(name) => json!({"environment": name}),
+        Source::Baggage(key) => json!({"baggage": key}),
+        Source::Property(path) => json!({"property": path}),
+        Source::Metadata {
+            kind,
+            namespace,
+            path,
+        } => {
+            let kind = match kind {
+                MetadataKind::Request => "request",
+                MetadataKind::Route => "route",
+                MetadataKind::Cluster => "cluster",
+                MetadataKind::Host => "host",
+            };
+            json!({"metadata": {"kind": kind, "namespace": namespace, "path": path}})
+        }
+    };
+    let tag_type = match tag.tag_type {
+        TagType::String => "string",
+        TagType::Int => "int",
+        TagType::Double => "double",
+        TagType::Bool => "bool",
+    };
+    json!({"tag": tag.name, "source": source, "type": tag_type, "default": tag.default})
+}
+
+fn span(span: &SpanConfig) -> Value {
+    let part = |part: &Part| match part {
+        Part::Text(text) => text.clone(),
+        Part::Field(field) => match field {
+            Field::Method => "{method}".to_owned(),
+            Field::Host => "{host}".to_owned(),
+            Field::Path => "{path}".to_owned(),
+            Field::Route => "{route}".to_owned(),
+            Field::Cluster => "{cluster}".to_owned(),
+        },
+    };
+    json!({
+        "kind": match span.kind {
+            None => "auto",
+            Some(SpanKind::Server) => "server",
+            Some(SpanKind::Client) => "client",
+        },
+        "upstream_span": span.upstream_span.map_or(json!("auto"), Value::from),
+        "name": match &span.name {
+            SpanName::Auto => json!("auto"),
+            SpanName::Template(parts) => parts.iter().map(part).collect(),
+        },
+        "attributes": match span.attributes {
+            Vocabulary::Stable => "stable",
+            Vocabulary::Envoy => "envoy",
+            Vocabulary::Both => "both",
+        },
+        "max_attribute_length": span.limits.max_attribute_length,
+        "max_custom_tags": span.limits.max_custom_tags,
+    })
+}
+
+fn url_query(policy: &QueryPolicy) -> Value {
+    match policy {
+        QueryPolicy::Redact => json!("redact"),
+        QueryPolicy::Drop => json!("drop"),
+        QueryPolicy::Keep => json!("keep"),
+        QueryPolicy::Allow(keys) => json!({"allow": keys}),
+    }
 }
 
 fn incoming(policy: Incoming) -> &'static str {
@@ -128,7 +229,7 @@ fn has(config: &Config, wanted: &Value) -> bool {
 
 /// What is wrong with the outcome of a row, if anything is.
 fn judge(row: &Value) -> Result<(), String> {
-    let parsed = Config::parse(&text(row));
+    let parsed = sidespan_config::parse(&text(row));
     let expect = &row["expect"];
     match (parsed, expect.get("config"), expect.get("faults")) {
         (Ok(config), Some(wanted), None) if has(&config, wanted) => Ok(()),
@@ -184,7 +285,7 @@ fn table() {
 #[test]
 fn faults_are_one_line() {
     for row in rows() {
-        let Err(faults) = Config::parse(&text(&row)) else {
+        let Err(faults) = sidespan_config::parse(&text(&row)) else {
             continue;
         };
         let line = faults.to_string();
@@ -194,7 +295,7 @@ fn faults_are_one_line() {
             assert!(line.contains(&format!("{}: {}", fault.place, fault.message)));
         }
     }
-    let error = Config::parse(br#"{"exporter": {"otlp_grpc": {}}, "x": 1}"#).unwrap_err();
+    let error = sidespan_config::parse(br#"{"exporter": {"otlp_grpc": {}}, "x": 1}"#).unwrap_err();
     let parts: Vec<String> = error.to_string().split("; ").map(str::to_owned).collect();
     assert_eq!(parts.len(), 2, "{parts:?}");
 }
@@ -204,7 +305,7 @@ fn faults_are_one_line() {
 #[test]
 fn a_key_does_not_break_the_line() {
     let document = json!({"a\nb": 1, "exporter": {"otlp_grpc": {"cluster": "c"}}});
-    let error = Config::parse(document.to_string().as_bytes()).unwrap_err();
+    let error = sidespan_config::parse(document.to_string().as_bytes()).unwrap_err();
     assert!(!error.to_string().contains('\n'), "{error}");
 }
 
@@ -233,7 +334,7 @@ fn no_fault_hides_another() {
             "exporter": {"otlp_grpc": {"cluster": "c"}, "batch": batch},
             "propagation": {"extract": extract},
         });
-        let faults = Config::parse(document.to_string().as_bytes()).unwrap_err();
+        let faults = sidespan_config::parse(document.to_string().as_bytes()).unwrap_err();
         let mut places: Vec<&str> = faults.iter().map(|f| f.place.as_str()).collect();
         places.sort_unstable();
         assert_eq!(places, wanted, "{document}");
@@ -246,7 +347,7 @@ fn no_fault_hides_another() {
 fn a_fault_does_not_repeat_a_long_value() {
     let long: Vec<u32> = (0..10_000).collect();
     let document = json!({"service_name": long, "exporter": {"otlp_grpc": {"cluster": "c"}}});
-    let error = Config::parse(document.to_string().as_bytes()).unwrap_err();
+    let error = sidespan_config::parse(document.to_string().as_bytes()).unwrap_err();
     assert!(error.to_string().len() < 100, "{error}");
 }
 
@@ -254,31 +355,58 @@ fn a_fault_does_not_repeat_a_long_value() {
 /// a document with any one of its keys misspelt is refused at that place.
 #[test]
 fn each_key_misspelt_is_a_fault_of_its_own() {
-    let row = rows().into_iter().find(|row| row["name"] == "every_key");
-    let document = row.unwrap()["document"].clone();
-    let mut places = Vec::new();
-    collect_places(&document, "", &mut places);
-    assert!(places.len() > 10);
-    for pointer in places {
-        let (parent, key) = pointer.rsplit_once('/').unwrap();
-        let mut changed = document.clone();
-        let object = changed.pointer_mut(parent).unwrap();
-        let object = object.as_object_mut().unwrap();
-        let value = object.remove(key).unwrap();
-        object.insert(format!("{key}x"), value);
-        let faults = Config::parse(changed.to_string().as_bytes()).unwrap_err();
-        let wanted = format!("{pointer}x").replacen('/', "", 1).replace('/', ".");
-        assert!(
-            faults.iter().any(|f| f.place == wanted),
-            "{wanted}: {faults}"
-        );
+    let every_key = [
+        "every_key",
+        "decision_keep_all",
+        "decision_rule_of_every_key",
+    ];
+    let spans = ["span_every_key", "span_tag_metadata_route"];
+    for name in every_key.iter().chain(&spans) {
+        let row = rows().into_iter().find(|row| row["name"] == *name);
+        let document = row.unwrap_or_else(|| panic!("no row {name}"))["document"].clone();
+        let mut places = Vec::new();
+        collect_places(&document, "", &mut places);
+        assert!(places.len() > 5, "{name}");
+        for pointer in places {
+            let (parent, key) = pointer.rsplit_once('/').unwrap();
+            let mut changed = document.clone();
+            let object = changed.pointer_mut(parent).unwrap();
+            let object = object.as_object_mut().unwrap();
+            let value = object.remove(key).unwrap();
+            object.insert(format!("{key}x"), value);
+            let faults = sidespan_config::parse(changed.to_string().as_bytes()).unwrap_err();
+            let wanted = place_of(&format!("{pointer}x"));
+            assert!(
+                faults.iter().any(|f| f.place == wanted),
+                "{wanted}: {faults}"
+            );
+        }
     }
 }
 
+/// `/a/0/b` as `a[0].b`.
+fn place_of(pointer: &str) -> String {
+    let mut place = String::new();
+    for part in pointer.split('/').skip(1) {
+        match part.parse::<usize>() {
+            Ok(index) => place.push_str(&format!("[{index}]")),
+            Err(_) if place.is_empty() => place.push_str(part),
+            Err(_) => place.push_str(&format!(".{part}")),
+        }
+    }
+    place
+}
+
 fn collect_places(value: &Value, at: &str, places: &mut Vec<String>) {
+    for (index, element) in value.as_array().into_iter().flatten().enumerate() {
+        collect_places(element, &format!("{at}/{index}"), places);
+    }
     for (key, value) in value.as_object().into_iter().flatten() {
         let here = format!("{at}/{key}");
-        collect_places(value, &here, places);
+        // The keys in there are attributes, of any name.
+        if key != "resource_attributes" {
+            collect_places(value, &here, places);
+        }
         places.push(here);
     }
 }
@@ -287,11 +415,11 @@ fn collect_places(value: &Value, at: &str, places: &mut Vec<String>) {
 #[test]
 fn white_space_in_a_document_says_nothing() {
     for row in rows().iter().filter(|row| row.get("document").is_some()) {
-        let compact = Config::parse(row["document"].to_string().as_bytes());
+        let compact = sidespan_config::parse(row["document"].to_string().as_bytes());
         let pretty = serde_json::to_vec_pretty(&row["document"]).unwrap();
         let text = |parsed: &Result<Config, _>| format!("{parsed:?}");
         assert_eq!(
-            text(&Config::parse(&pretty)),
+            text(&sidespan_config::parse(&pretty)),
             text(&compact),
             "{}",
             row["name"]

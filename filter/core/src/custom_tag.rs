@@ -1,0 +1,262 @@
+//! Custom tags: attributes that the configuration asks for
+//! (`envoy.type.tracing.v3.CustomTag`, and a few sources more).
+
+use crate::attribute::{Attributes, OwnedValue, Value};
+use crate::baggage;
+use crate::propagation::Extractor;
+use crate::request::{MetadataKind, ResponseInfo};
+use crate::span::Limits;
+
+/// The type of a tag's value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TagType {
+    /// Any text.
+    #[default]
+    String,
+    /// A signed integer of 64 bits.
+    Int,
+    /// A number.
+    Double,
+    /// `true` or `false`.
+    Bool,
+}
+
+impl TagType {
+    /// A text as a value of this type.
+    pub fn parse(self, text: &str) -> Option<Value<'_>> {
+        match self {
+            Self::String => Some(Value::Str(text)),
+            Self::Int => text.trim_ascii().parse().ok().map(Value::Int),
+            // By way of JSON's numbers: text to `f64` alone costs 9 KB of module.
+            Self::Double => match serde_json::from_slice(text.as_bytes()).ok()? {
+                serde_json::Value::Number(number) => number.as_f64().map(Value::Double),
+                _ => None,
+            },
+            Self::Bool => match text.trim_ascii() {
+                "true" => Some(Value::Bool(true)),
+                "false" => Some(Value::Bool(false)),
+                _ => None,
+            },
+        }
+    }
+
+    /// A property as a value of this type. Hosts give whole numbers and others
+    /// as eight little-endian bytes, and truth as one.
+    fn read(self, bytes: &[u8]) -> Option<OwnedValue> {
+        let text = String::from_utf8_lossy(bytes);
+        let parsed = || self.parse(&text).map(OwnedValue::from);
+        let number = || bytes.try_into().ok().map(u64::from_le_bytes);
+        match (self, bytes) {
+            (Self::Bool, [0 | 1]) => Some(OwnedValue::Bool(bytes == [1])),
+            // Eight digits are a text: as a number they would be past 10^18.
+            (Self::Int, _) => parsed().or_else(|| Some(OwnedValue::Int(number()?.cast_signed()))),
+            (Self::Double, _) => parsed().or_else(|| {
+                let bits = number()?;
+                let value = f64::from_bits(bits);
+                // The bits of a whole number up to 2^52 are those of a double
+                // that is next to nothing, and that nobody means.
+                let is_whole = value == 0.0 || value.is_subnormal();
+                Some(OwnedValue::Double(if is_whole {
+                    bits as f64
+                } else {
+                    value
+                }))
+            }),
+            // No text has a zero byte, and small numbers do.
+            (Self::String, _) if bytes.contains(&0) => match bytes {
+                [0] => Some(OwnedValue::Str("false".to_owned())),
+                _ => Some(OwnedValue::Str(number()?.cast_signed().to_string())),
+            },
+            (Self::String, [1]) => Some(OwnedValue::Str("true".to_owned())),
+            (Self::String | Self::Bool, _) => parsed(),
+        }
+    }
+}
+
+/// Where a tag's value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The first line of a request header, by its name in lower case.
+    RequestHeader(String),
+    /// The first line of a response header, by its name in lower case.
+    ResponseHeader(String),
+    /// The value itself.
+    Literal(String),
+    /// A variable of the environment.
+    Environment(String),
+    /// A value in somebody's `filter_metadata`.
+    Metadata {
+        /// Whose.
+        kind: MetadataKind,
+        /// The filter's namespace.
+        namespace: String,
+        /// From there to the value.
+        path: Vec<String>,
+    },
+    /// An entry of the request's baggage.
+    Baggage(String),
+    /// Any property that the host knows.
+    Property(Vec<String>),
+}
+
+/// One tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CustomTag {
+    /// The attribute.
+    pub name: String,
+    /// Where its value comes from.
+    pub source: Source,
+    /// Its type. A value that is not of it is left out, and counted as
+    /// dropped.
+    pub tag_type: TagType,
+    /// What it is where its source has nothing; empty for no attribute.
+    pub default: String,
+}
+
+/// The tags of one configuration.
+#[derive(Debug)]
+pub struct CustomTags {
+    /// Those that are the same on every span.
+    constant: Attributes,
+    constants: usize,
+    of_request: Vec<CustomTag>,
+    of_response: Vec<CustomTag>,
+    max_tags: usize,
+}
+
+/// The tags of one stream as they are found.
+#[derive(Debug)]
+pub struct Tagging {
+    attributes: Attributes,
+    count: usize,
+}
+
+impl CustomTags {
+    /// `variable` gives a variable of the environment.
+    pub fn new(
+        tags: Vec<CustomTag>,
+        limits: Limits,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Self {
+        let max_tags = limits.max_custom_tags;
+        let mut tagging = Tagging {
+            attributes: Attributes::new(limits.max_attribute_length, 0),
+            count: 0,
+        };
+        let (mut of_request, mut of_response) = (Vec::new(), Vec::new());
+        for tag in tags {
+            match &tag.source {
+                Source::Literal(value) => tagging.add_text(&tag, Some(value), max_tags),
+                Source::Environment(name) => {
+                    tagging.add_text(&tag, variable(name).as_deref(), max_tags);
+                }
+                Source::RequestHeader(_) | Source::Baggage(_) => of_request.push(tag),
+                _ => of_response.push(tag),
+            }
+        }
+        Self {
+            constant: tagging.attributes,
+            constants: tagging.count,
+            of_request,
+            of_response,
+            max_tags,
+        }
+    }
+
+    /// The tags that are known when a request comes.
+    pub(crate) fn start(&self, request: &impl Extractor) -> Tagging {
+        let mut tagging = Tagging {
+            attributes: self.constant.clone(),
+            count: self.constants,
+        };
+        for tag in &self.of_request {
+            let value = match &tag.source {
+                Source::RequestHeader(name) => {
+                    request.header(name.as_bytes()).map(String::from_utf8_lossy)
+                }
+                Source::Baggage(key) => request
+                    .headers()
+                    .filter(|(name, _)| *name == b"baggage")
+                    .find_map(|(_, header)| baggage::value(header, key)),
+                _ => None,
+            };
+            tagging.add_text(tag, value.as_deref(), self.max_tags);
+        }
+        tagging
+    }
+
+    /// All tags, once the stream has ended.
+    pub(crate) fn end(&self, mut tagging: Tagging, response: &impl ResponseInfo) -> Attributes {
+        for tag in &self.of_response {
+            match &tag.source {
+                Source::ResponseHeader(name) => {
+                    let value = response.response_header(name).map(String::from_utf8_lossy);
+                    tagging.add_text(tag, value.as_deref(), self.max_tags);
+                }
+                Source::Metadata {
+                    kind,
+                    namespace,
+                    path,
+                } => {
+                    let value = response
+                        .metadata(*kind, namespace)
+                        .and_then(|object| member(&object, path));
+                    tagging.add_text(tag, value.as_deref(), self.max_tags);
+                }
+                Source::Property(path) => match response.property(path) {
+                    Some(bytes) if !bytes.is_empty() => {
+                        let value = tag.tag_type.read(&bytes);
+                        let value = value.as_ref().map(OwnedValue::as_value);
+                        tagging.add(tag, value, self.max_tags);
+                    }
+                    _ => tagging.add_text(tag, None, self.max_tags),
+                },
+                _ => {}
+            }
+        }
+        tagging.attributes
+    }
+}
+
+/// A value inside metadata as text: objects and lists as JSON.
+fn member(object: &serde_json::Value, path: &[String]) -> Option<String> {
+    let value = path.iter().try_fold(object, |value, key| value.get(key))?;
+    match value {
+        serde_json::Value::Null => None,
+        serde_json::Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    }
+}
+
+impl Tagging {
+    /// Adds a tag. An empty value is none, as Envoy has it.
+    fn add_text(&mut self, tag: &CustomTag, value: Option<&str>, max_tags: usize) {
+        let text = value
+            .filter(|text| !text.is_empty())
+            .unwrap_or(&tag.default);
+        if !text.is_empty() {
+            self.add(tag, tag.tag_type.parse(text), max_tags);
+        }
+    }
+
+    fn add(&mut self, tag: &CustomTag, value: Option<Value<'_>>, max_tags: usize) {
+        match value {
+            Some(value) if self.count < max_tags => {
+                self.count += 1;
+                self.attributes.set(&tag.name, value);
+            }
+            _ => self.attributes.drop_one(),
+        }
+    }
+}
+
+impl From<Value<'_>> for OwnedValue {
+    fn from(value: Value<'_>) -> Self {
+        match value {
+            Value::Str(text) => Self::Str(text.to_owned()),
+            Value::Int(i) => Self::Int(i),
+            Value::Double(d) => Self::Double(d),
+            Value::Bool(b) => Self::Bool(b),
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The names and values that Envoy's own tracers use, and in Istio those that
+//! Istio adds, for dashboards that were made for them
+//! (Envoy, `source/common/tracing/http_tracer_impl.cc`). All are strings.
+
+use super::grpc::Status;
+use super::outcome::Outcome;
+use crate::attribute::Attributes;
+use crate::propagation::Extractor;
+use crate::request::{Request, RequestInfo, ResponseInfo};
+use crate::resource::{Environment, is_istio};
+use crate::response_flags::ResponseFlags;
+use crate::span::Span;
+use crate::url::{QueryPolicy, split_host_port, split_target, without_user_info};
+
+/// What stands on every span.
+#[derive(Debug)]
+pub(super) struct EnvoyNames {
+    node: Vec<(&'static str, String)>,
+    istio: Vec<(&'static str, String)>,
+}
+
+/// Istio's own tags: the attribute, where its value stands in the node's
+/// metadata, and the value if there is none.
+const ISTIO: [(&str, &[&str], &str); 5] = [
+    (
+        "istio.canonical_service",
+        &["metadata", "LABELS", "service.istio.io/canonical-name"],
+        "unknown",
+    ),
+    (
+        "istio.canonical_revision",
+        &["metadata", "LABELS", "service.istio.io/canonical-revision"],
+        "latest",
+    ),
+    ("istio.mesh_id", &["metadata", "MESH_ID"], "unknown"),
+    ("istio.namespace", &["metadata", "NAMESPACE"], "default"),
+    ("istio.cluster_id", &["metadata", "CLUSTER_ID"], "unknown"),
+];
+
+impl EnvoyNames {
+    /// Of a proxy.
+    pub(super) fn new(environment: &impl Environment) -> Self {
+        let node = |path: &[&str]| environment.node(path).unwrap_or_default();
+        let tag = |(key, path, default): (_, &[_], &str)| {
+            let value = node(path);
+            let value = if value.is_empty() {
+                default.to_owned()
+            } else {
+                value
+            };
+            (key, value)
+        };
+        Self {
+            istio: match is_istio(environment) {
+                true => ISTIO.into_iter().map(tag).collect(),
+                false => Vec::new(),
+            },
+            node: vec![
+                ("node_id", node(&["id"])),
+                ("zone", node(&["locality", "zone"])),
+            ],
+        }
+    }
+
+    pub(super) fn record_request(
+        &self,
+        request: &Request<'_, impl Extractor, impl RequestInfo>,
+        url_query: &QueryPolicy,
+        span: &mut Span,
+    ) {
+        let protocol = request.info.protocol().unwrap_or_else(|| "-".to_owned());
+        let attributes = &mut span.attributes;
+        for (key, value) in &self.node {
+            attributes.set_str(key, value);
+        }
+        let header = |name: &str| request.headers.header(name.as_bytes());
+        let mut set_header = |key: &str, name: &str, default: Option<&[u8]>| {
+            if let Some(value) = header(name).or(default) {
+                attributes.set_bytes(key, value);
+            }
+        };
+        set_header("guid:x-request-id", "x-request-id", None);
+        set_header("http.method", ":method", None);
+        set_header(
+            "downstream_cluster",
+            "x-envoy-downstream-service-cluster",
+            Some(b"-"),
+        );
+        set_header("user_agent", "user-agent", Some(b"-"));
+        set_header("guid:x-client-trace-id", "x-client-trace-id", None);
+        if request.head.is_grpc() {
+            set_header("grpc.content_type", "content-type", None);
+            set_header("grpc.timeout", "grpc-timeout", None);
+        }
+        let authority = String::from_utf8_lossy(request.head.authority);
+        let authority = without_user_info(&authority);
+        let path = target(request.head.path, url_query);
+        if request.head.is_grpc() {
+            attributes.set_str("grpc.authority", authority);
+            attributes.set_str("grpc.path", &path);
+        }
+        // As it came, before any rewriting.
+        let original = request.headers.header(b"x-envoy-original-path");
+        let path = original.map_or(path, |original| target(original, url_query));
+        let scheme = String::from_utf8_lossy(request.head.scheme);
+        attributes.set_str("http.url", &format!("{scheme}://{authority}{path}"));
+        attributes.set_str("http.protocol", &protocol);
+        if let Some(source) = request.info.source_address() {
+            attributes.set_str("peer.address", split_host_port(&source).0);
+        }
+    }
+
+    fn record_istio(&self, attributes: &mut Attributes) {
+        for (key, value) in &self.istio {
+            attributes.set_str(key, value);
+        }
+    }
+
+    pub(super) fn record_response(
+        &self,
+        outcome: &Outcome<'_, impl ResponseInfo>,
+        span: &mut Span,
+        upstream: Option<&mut Span>,
+    ) {
+        let response = outcome.response;
+        for (key, size) in [
+            ("request_size", response.request_size()),
+            ("response_size", response.response_size()),
+        ] {
+            let size = size.unwrap_or_default().to_string();
+            span.attributes.set_str(key, &size);
+        }
+        record_common(outcome, outcome.status, outcome.flags, &mut span.attributes);
+        record_grpc(outcome, &mut span.attributes);
+        self.record_istio(&mut span.attributes);
+        if let Some(upstream) = upstream {
+            let attributes = &mut upstream.attributes;
+            let status = outcome.status.filter(|_| outcome.is_from_upstream());
+            // Time is up for the request, not for the call that it cancels.
+            let flags = if outcome.flags.is_timeout() {
+                attributes.set_str("canceled", "true");
+                ResponseFlags::default()
+            } else {
+                outcome.flags
+            };
+            record_common(outcome, status, flags, attributes);
+            record_grpc(outcome, attributes);
+            self.record_istio(attributes);
+            if let Some(address) = outcome.upstream_address() {
+                attributes.set_str("upstream_address", address);
+                attributes.set_str("peer.address", address);
+            }
+            if let Some(reason) = outcome.details().and_then(reset_reason) {
+                attributes.set_str("error.reason", &reason);
+            }
+        }
+    }
+}
+
+fn record_grpc(outcome: &Outcome<'_, impl ResponseInfo>, attributes: &mut Attributes) {
+    if outcome.grpc_status.is_none() {
+        return;
+    }
+    for (key, name) in [
+        ("grpc.status_code", "grpc-status"),
+        ("grpc.message", "grpc-message"),
+    ] {
+        let response = outcome.response;
+        let value = response
+            .response_trailer(name)
+            .or_else(|| response.response_header(name));
+        if let Some(value) = value {
+            attributes.set_bytes(key, value);
+        }
+    }
+}
+
+/// Why the call upstream was reset, which stands in the details with
+/// underscores: `upstream_reset_before_response_started{remote_reset}`.
+fn reset_reason(details: &str) -> Option<String> {
+    let (_, reason) = details.strip_suffix('}')?.split_once('{')?;
+    let reason = reason.split('|').next()?;
+    Some(reason.replace('_', " "))
+}
+
+/// What Envoy says of both spans of a request.
+fn record_common(
+    outcome: &Outcome<'_, impl ResponseInfo>,
+    status: Option<u16>,
+    flags: ResponseFlags,
+    attributes: &mut Attributes,
+) {
+    if let Some(cluster) = outcome.cluster() {
+        attributes.set_str("upstream_cluster", cluster);
+        attributes.set_str("upstream_cluster.name", cluster);
+    }
+    let is_grpc_error = outcome.grpc_status.is_some_and(Status::is_envoys_error);
+    let is_error = is_grpc_error || status.is_none_or(|status| status >= 500);
+    attributes.set_str("http.status_code", &status.unwrap_or_default().to_string());
+    let flags = match flags.is_empty() {
+        true => "-".to_owned(),
+        false => flags.to_string(),
+    };
+    attributes.set_str("response_flags", &flags);
+    if is_error {
+        attributes.set_str("error", "true");
+    }
+}
+
+/// A path with that of its query which the configuration shows.
+fn target(target: &[u8], url_query: &QueryPolicy) -> String {
+    let target = String::from_utf8_lossy(target);
+    let (path, query) = split_target(&target);
+    match query.and_then(|query| url_query.apply(query)) {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    }
+}

@@ -1,0 +1,141 @@
+//! gRPC: the `rpc` attributes
+//! (<https://opentelemetry.io/docs/specs/semconv/rpc/grpc/>).
+
+use super::outcome::Outcome;
+use crate::attribute::Attributes;
+use crate::request::{RequestHead, ResponseInfo};
+use crate::semconv;
+use crate::span::SpanKind;
+use crate::url::split_target;
+use std::borrow::Cow;
+
+/// A call, by the path of its request.
+#[derive(Debug)]
+pub(super) struct Call {
+    /// `package.Service/Method`; empty if the path has none.
+    method: String,
+}
+
+/// A status code by its name
+/// (<https://grpc.github.io/grpc/core/md_doc_statuscodes.html>).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Status(&'static str);
+
+const STATUS_NAMES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
+/// The server's errors among them (RPC conventions, gRPC, Server).
+const SERVER_ERRORS: [&str; 6] = [
+    "UNKNOWN",
+    "DEADLINE_EXCEEDED",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+];
+
+/// The status from the trailers, or from the headers of a trailers-only
+/// response.
+pub(super) fn status(response: &impl ResponseInfo) -> Option<Status> {
+    let value = response
+        .response_trailer("grpc-status")
+        .or_else(|| response.response_header("grpc-status"))?;
+    let code = std::str::from_utf8(value).ok()?.parse::<usize>().ok()?;
+    Some(Status(STATUS_NAMES.get(code).copied().unwrap_or("UNKNOWN")))
+}
+
+impl Status {
+    pub(super) fn name(self) -> &'static str {
+        self.0
+    }
+
+    /// Whether it is an error on this side of the call.
+    pub(super) fn is_error(self, kind: SpanKind) -> bool {
+        match kind {
+            SpanKind::Client => self.0 != "OK",
+            SpanKind::Server => SERVER_ERRORS.contains(&self.0),
+        }
+    }
+
+    /// Whether Envoy's own tracer takes it for an error.
+    pub(super) fn is_envoys_error(self) -> bool {
+        self.is_error(SpanKind::Server) || self.0 == "RESOURCE_EXHAUSTED"
+    }
+
+    /// The called says that it has no such method.
+    fn is_unknown_method(self) -> bool {
+        self.0 == "UNIMPLEMENTED"
+    }
+}
+
+/// `error.type`, if the status is an error on this side of the call.
+pub(super) fn error(
+    kind: SpanKind,
+    outcome: &Outcome<'_, impl ResponseInfo>,
+) -> Option<&'static str> {
+    let status = outcome.grpc_status?;
+    status.is_error(kind).then_some(status.name())
+}
+
+/// "If the method is not known […] it MUST be `_OTHER`", so that no peer can
+/// grow the number of span names.
+const OTHER: &str = "_OTHER";
+
+impl Call {
+    pub(super) fn new(head: &RequestHead<'_>) -> Self {
+        let target = String::from_utf8_lossy(head.path);
+        let (path, _) = split_target(&target);
+        Self {
+            method: path.strip_prefix('/').unwrap_or(path).to_owned(),
+        }
+    }
+
+    fn is_unknown(&self, outcome: &Outcome<'_, impl ResponseInfo>) -> bool {
+        outcome.grpc_status.is_some_and(Status::is_unknown_method)
+    }
+
+    /// "The span name SHOULD be `{rpc.method}` if it is available, otherwise
+    /// `{rpc.system.name}`."
+    pub(super) fn span_name(&self, outcome: &Outcome<'_, impl ResponseInfo>) -> Cow<'static, str> {
+        if self.method.is_empty() || self.is_unknown(outcome) {
+            Cow::Borrowed("grpc")
+        } else {
+            Cow::Owned(self.method.clone())
+        }
+    }
+
+    pub(super) fn record(
+        &self,
+        outcome: &Outcome<'_, impl ResponseInfo>,
+        attributes: &mut Attributes,
+    ) {
+        attributes.set_str(semconv::RPC_SYSTEM_NAME, "grpc");
+        if self.method.is_empty() {
+        } else if self.is_unknown(outcome) {
+            attributes.set_str(semconv::RPC_METHOD, OTHER);
+            attributes.set_str(semconv::RPC_METHOD_ORIGINAL, &self.method);
+        } else {
+            attributes.set_str(semconv::RPC_METHOD, &self.method);
+        }
+        if let Some(status) = outcome.grpc_status {
+            attributes.set_str(semconv::RPC_STATUS_CODE, status.name());
+        }
+    }
+}

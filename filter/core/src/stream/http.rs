@@ -1,0 +1,273 @@
+//! HTTP: the stable conventions
+//! (<https://opentelemetry.io/docs/specs/semconv/http/http-spans/>).
+
+use super::outcome::Outcome;
+use crate::attribute::Attributes;
+use crate::request::{RequestHead, RequestInfo, ResponseInfo};
+use crate::resource::Environment;
+use crate::semconv;
+use crate::span::{Span, SpanKind};
+use crate::url::{QueryPolicy, split_host_port, split_target, without_user_info};
+use std::borrow::Cow;
+
+/// The methods that are told by name (`http.request.method`); all others are
+/// `_OTHER`, so that no peer can grow the number of span names.
+#[derive(Debug)]
+pub(super) struct Methods(Vec<String>);
+
+/// Those that the conventions know.
+const METHODS: &str = "GET,POST,PUT,DELETE,HEAD,OPTIONS,PATCH,CONNECT,TRACE,QUERY";
+
+impl Methods {
+    /// "This environment variable MUST support a comma-separated list of
+    /// case-sensitive known HTTP methods", and it is a full override.
+    pub(super) fn new(environment: &impl Environment) -> Self {
+        let list = environment.variable("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS");
+        let list = list.as_deref().unwrap_or(METHODS).split(',');
+        let methods = list.map(str::trim).filter(|method| !method.is_empty());
+        Self(methods.map(str::to_owned).collect())
+    }
+
+    /// The request's method, if it is one of them.
+    pub(super) fn known(&self, head: &RequestHead<'_>) -> Option<&str> {
+        let known = self.0.iter().find(|m| m.as_bytes() == head.method);
+        known.map(String::as_str)
+    }
+}
+
+/// What is asked, and of whom.
+pub(super) fn record_request(
+    head: &RequestHead<'_>,
+    method: Option<&str>,
+    url_query: &QueryPolicy,
+    span: &mut Span,
+) {
+    let (kind, attributes) = (span.kind, &mut span.attributes);
+    match method {
+        Some(method) => attributes.set_str(semconv::HTTP_REQUEST_METHOD, method),
+        None => {
+            attributes.set_str(semconv::HTTP_REQUEST_METHOD, "_OTHER");
+            attributes.set_bytes(semconv::HTTP_REQUEST_METHOD_ORIGINAL, head.method);
+        }
+    }
+    let scheme = String::from_utf8_lossy(head.scheme);
+    let target = String::from_utf8_lossy(head.path);
+    let authority = String::from_utf8_lossy(head.authority);
+    let authority = without_user_info(&authority);
+    let (path, query) = split_target(&target);
+    let query = query.and_then(|query| url_query.apply(query));
+    match kind {
+        SpanKind::Server => {
+            attributes.set_str(semconv::URL_SCHEME, &scheme);
+            attributes.set_str(semconv::URL_PATH, path);
+            if let Some(query) = query {
+                attributes.set_str(semconv::URL_QUERY, &query);
+            }
+        }
+        SpanKind::Client => {
+            // "Absolute URL": CONNECT has none. The target `*` has no path.
+            if !scheme.is_empty() {
+                let path = if path == "*" { "" } else { path };
+                let mut full = format!("{scheme}://{authority}{path}");
+                if let Some(query) = query {
+                    full.push('?');
+                    full.push_str(&query);
+                }
+                attributes.set_str(semconv::URL_FULL, &full);
+            }
+        }
+    }
+    let (host, port) = split_host_port(authority);
+    if !host.is_empty() {
+        attributes.set_str(semconv::SERVER_ADDRESS, host);
+        let default = match &*scheme {
+            "https" => 443,
+            _ => 80,
+        };
+        attributes.set_int(semconv::SERVER_PORT, i64::from(port.unwrap_or(default)));
+    }
+}
+
+/// Who asks.
+pub(super) fn record_caller(head: &RequestHead<'_>, info: &impl RequestInfo, span: &mut Span) {
+    let (kind, attributes) = (span.kind, &mut span.attributes);
+    if let Some(user_agent) = head.user_agent {
+        attributes.set_bytes(semconv::USER_AGENT_ORIGINAL, user_agent);
+    }
+    if kind == SpanKind::Client {
+        // The rest is about the connection that the call is made on, and that
+        // is not the caller's.
+        return;
+    }
+    if let Some(version) = info
+        .protocol()
+        .as_deref()
+        .and_then(|p| p.strip_prefix("HTTP/"))
+    {
+        attributes.set_str(semconv::NETWORK_PROTOCOL_VERSION, version);
+    }
+    let Some(source) = info.source_address() else {
+        return;
+    };
+    let (address, port) = split_host_port(&source);
+    attributes.set_str(semconv::CLIENT_ADDRESS, address);
+    // Without a port the address is from a header, and not the peer's.
+    if port.is_some_and(|port| port != 0) {
+        record_peer(&source, attributes);
+    }
+}
+
+/// `address:port` of the other end of the connection; a pipe has no port.
+fn record_peer(peer: &str, attributes: &mut Attributes) {
+    let (address, port) = split_host_port(peer);
+    attributes.set_str(semconv::NETWORK_PEER_ADDRESS, address);
+    if let Some(port) = port {
+        attributes.set_int(semconv::NETWORK_PEER_PORT, i64::from(port));
+    }
+}
+
+/// What is known of a request's body from its headers.
+#[derive(Debug)]
+pub(super) enum Body {
+    /// It has none, or none that means anything.
+    None,
+    /// `content-length`.
+    Announced(i64),
+    /// One that is as long as it is.
+    Open,
+}
+
+impl Body {
+    pub(super) fn of_request(head: &RequestHead<'_>) -> Self {
+        match head.content_length {
+            Some(length) => length_of(length).map_or(Self::Open, Self::Announced),
+            // "Content received in a […] request has no generally defined
+            // semantics" (RFC 9110, 9.3), so there is hardly ever any.
+            None if matches!(
+                head.method,
+                b"GET" | b"HEAD" | b"DELETE" | b"OPTIONS" | b"TRACE" | b"CONNECT"
+            ) =>
+            {
+                Self::None
+            }
+            None => Self::Open,
+        }
+    }
+}
+
+/// "Content-Length = 1*DIGIT" (RFC 9110, 8.6).
+fn length_of(header: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(header).ok()?;
+    let is_number = text.bytes().all(|b| b.is_ascii_digit());
+    is_number.then(|| text.parse().ok()).flatten()
+}
+
+/// The sizes of the bodies. The host is asked where no header says it, or
+/// where it was not to be.
+pub(super) fn record_sizes(
+    method: &str,
+    request: &Body,
+    outcome: &Outcome<'_, impl ResponseInfo>,
+    attributes: &mut Attributes,
+) {
+    let response = outcome.response;
+    let counted = |size: Option<u64>| size.and_then(|size| i64::try_from(size).ok());
+    let request = match request {
+        Body::None => None,
+        Body::Announced(length) if outcome.flags.is_empty() => Some(*length),
+        Body::Announced(_) | Body::Open => counted(response.request_size()),
+    };
+    if let Some(size) = request {
+        attributes.set_int(semconv::HTTP_REQUEST_BODY_SIZE, size);
+    }
+    // "Any response to a HEAD request and any response with a 1xx, 204, or 304
+    // status code does not include content" (RFC 9110, 6.4.1), and what flows
+    // through a tunnel is none.
+    if matches!(method, "HEAD" | "CONNECT")
+        || matches!(outcome.status, None | Some(100..=199 | 204 | 304))
+    {
+        return;
+    }
+    let announced = response
+        .response_header("content-length")
+        .filter(|_| outcome.flags.is_empty())
+        .and_then(length_of);
+    if let Some(size) = announced.or_else(|| counted(response.response_size())) {
+        attributes.set_int(semconv::HTTP_RESPONSE_BODY_SIZE, size);
+    }
+}
+
+/// The name of a route, if it is the template of a path: who gives a route
+/// such a name means it so.
+pub(super) fn route_template(name: &str) -> Option<&str> {
+    name.starts_with('/').then_some(name)
+}
+
+/// What a server may say of the route.
+pub(super) fn record_route(route: Option<&str>, span: &mut Span) {
+    let Some(name) = route else {
+        return;
+    };
+    let key = match (route_template(name), span.kind) {
+        (Some(_), SpanKind::Server) => semconv::HTTP_ROUTE,
+        _ => semconv::SIDESPAN_ROUTE,
+    };
+    span.attributes.set_str(key, name);
+}
+
+/// What came back, and from where.
+pub(super) fn record_response(
+    status: Option<u16>,
+    error: Option<&str>,
+    outcome: &Outcome<'_, impl ResponseInfo>,
+    span: &mut Span,
+) {
+    let (kind, attributes) = (span.kind, &mut span.attributes);
+    if let Some(status) = status {
+        attributes.set_int(semconv::HTTP_RESPONSE_STATUS_CODE, i64::from(status));
+    }
+    if let Some(error) = error {
+        attributes.set_str(semconv::ERROR_TYPE, error);
+    }
+    if kind == SpanKind::Client {
+        if let Some(upstream) = outcome.upstream_address() {
+            record_peer(upstream, attributes);
+        }
+        if outcome.attempts > 1 {
+            let resent = i64::try_from(outcome.attempts - 1).unwrap_or(i64::MAX);
+            attributes.set_int(semconv::HTTP_REQUEST_RESEND_COUNT, resent);
+        }
+    }
+}
+
+/// Whether the stream failed, and `error.type`: a 5xx, for a client also a
+/// 4xx, and what was cut short.
+///
+/// A client that goes away while a response flows (server-sent events, a
+/// download) is no error; one that goes away before is one of the server's.
+/// "If […] the request was cancelled intentionally by the caller […], the
+/// cancellation SHOULD NOT be treated as an error" of a client.
+pub(super) fn error(
+    kind: SpanKind,
+    status: Option<u16>,
+    outcome: &Outcome<'_, impl ResponseInfo>,
+) -> Option<Cow<'static, str>> {
+    let reason = || {
+        let details = outcome.details().unwrap_or_default();
+        // What stands in braces varies: `…{connection_termination}`.
+        let reason = details.split('{').next().unwrap_or_default();
+        Cow::Owned(if reason.is_empty() { "_OTHER" } else { reason }.to_owned())
+    };
+    match status {
+        None if kind == SpanKind::Client && outcome.flags.is_left_by_client() => None,
+        None => Some(reason()),
+        Some(500..) => status.map(|s| Cow::Owned(s.to_string())),
+        Some(400..) => match kind {
+            SpanKind::Client => status.map(|s| Cow::Owned(s.to_string())),
+            SpanKind::Server => None,
+        },
+        // An upgraded connection ends when either side closes it.
+        Some(101) => None,
+        Some(_) => outcome.flags.is_cut_short().then(reason),
+    }
+}

@@ -1,0 +1,118 @@
+//! How a stream ended, each answer of the host asked for once at most.
+
+use super::grpc::{self, Status};
+use crate::keep::Ending;
+use crate::request::ResponseInfo;
+use crate::response_flags::ResponseFlags;
+use crate::span::SpanKind;
+use std::cell::OnceCell;
+use std::time::Duration;
+
+type Text = OnceCell<Option<String>>;
+
+pub(super) struct Outcome<'a, R> {
+    pub(super) response: &'a R,
+    /// Of the response, if there was one.
+    pub(super) status: Option<u16>,
+    pub(super) grpc_status: Option<Status>,
+    pub(super) flags: ResponseFlags,
+    /// How often the request was sent upstream.
+    pub(super) attempts: u64,
+    details: Text,
+    route: Text,
+    cluster: Text,
+    upstream_address: Text,
+}
+
+impl<'a, R: ResponseInfo> Outcome<'a, R> {
+    pub(super) fn read(response: &'a R, is_grpc: bool) -> Self {
+        let status = response
+            .response_header(":status")
+            .and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
+        Self {
+            response,
+            status,
+            grpc_status: is_grpc.then(|| grpc::status(response)).flatten(),
+            flags: response.response_flags(),
+            attempts: response.attempt_count(),
+            details: Text::new(),
+            route: Text::new(),
+            cluster: Text::new(),
+            upstream_address: Text::new(),
+        }
+    }
+
+    /// Whether the status came from the upstream, and not from the proxy in its
+    /// place.
+    pub(super) fn is_from_upstream(&self) -> bool {
+        // What ends a response that has begun cannot change its status. That it
+        // had begun says the header that the router adds to what comes from
+        // upstream, if it may, or the end itself; and no proxy switches
+        // protocols in an upstream's place.
+        let has_begun = |details: &str| {
+            self.status == Some(101)
+                || details.starts_with("upstream_reset_after_response_started")
+                || details.starts_with("downstream_")
+                || self
+                    .response
+                    .response_header("x-envoy-upstream-service-time")
+                    .is_some()
+        };
+        self.details()
+            .is_none_or(|details| !self.flags.is_empty() && has_begun(details))
+    }
+
+    /// Envoy's code details, where they are not `via_upstream`. What varies
+    /// from stream to stream stands in braces or brackets behind the rest.
+    pub(super) fn details(&self) -> Option<&str> {
+        const VIA_UPSTREAM: &str = "via_upstream";
+        let is_ordinary =
+            self.attempts > 0 && self.flags.is_empty() && self.status.is_some_and(|s| s < 400);
+        if is_ordinary {
+            return None;
+        }
+        let details = text(&self.details, || self.response.response_code_details());
+        details.filter(|details| *details != VIA_UPSTREAM)
+    }
+
+    /// The name of the route.
+    pub(super) fn route(&self) -> Option<&str> {
+        text(&self.route, || self.response.route_name())
+    }
+
+    pub(super) fn cluster(&self) -> Option<&str> {
+        text(&self.cluster, || self.response.cluster_name())
+    }
+
+    pub(super) fn upstream_address(&self) -> Option<&str> {
+        text(&self.upstream_address, || self.response.upstream_address())
+    }
+
+    /// What decides whether the span is kept.
+    pub(super) fn ending(&self, kind: SpanKind, nanos: u64) -> Ending {
+        let is_grpc_error = self.grpc_status.is_some_and(|s| s.is_error(kind));
+        Ending {
+            is_error: is_grpc_error || self.is_failure(),
+            status: self.status,
+            duration: Duration::from_nanos(nanos),
+            flags: self.flags,
+            attempts: self.attempts,
+        }
+    }
+
+    /// A 5xx or a reset, whatever a 4xx is to the span.
+    fn is_failure(&self) -> bool {
+        match self.status {
+            None | Some(500..) => true,
+            Some(101) => false,
+            Some(_) => self.flags.is_cut_short(),
+        }
+    }
+}
+
+/// A text that is not empty.
+fn text(cell: &Text, read: impl FnOnce() -> Option<String>) -> Option<&str> {
+    cell.get_or_init(read)
+        .as_deref()
+        .filter(|text| !text.is_empty())
+}

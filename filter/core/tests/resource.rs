@@ -1,0 +1,139 @@
+//! Who sends the spans: the table `tests/vectors/resource.json`. What a row and
+//! its fields mean is told in `tests/vectors/README.md`.
+//!
+//! <https://opentelemetry.io/docs/specs/otel/resource/sdk/>
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unreachable,
+    missing_docs
+)]
+
+mod common;
+
+use common::Host;
+use common::spans::{Proxy, configured, resource};
+use serde_json::{Value, json};
+use sidespan_core::tracer::Tracer;
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+fn rows() -> Vec<Value> {
+    serde_json::from_str(include_str!("../../../tests/vectors/resource.json")).unwrap()
+}
+
+fn host_of(row: &Value) -> Host {
+    // The rows live as long as the tests.
+    let leak = |text: &str| -> &'static str { Box::leak(text.to_owned().into_boxed_str()) };
+    let variables = row["environment"].as_object().into_iter().flatten();
+    Host {
+        variables: variables
+            .map(|(name, value)| (leak(name), leak(value.as_str().unwrap())))
+            .collect(),
+        node: row["node"].clone(),
+    }
+}
+
+fn tracer_of(row: &Value) -> Tracer {
+    let none = json!({});
+    let keys = row.get("config").unwrap_or(&none);
+    Tracer::new(configured(keys), &host_of(row), [7; 32])
+}
+
+fn check(row: &Value) {
+    let mut tracer = tracer_of(row);
+    let mut wanted = row["expect"]["attributes"].as_object().unwrap().clone();
+    for (key, value) in [
+        ("telemetry.sdk.name", "sidespan"),
+        ("telemetry.sdk.language", "rust"),
+        ("telemetry.sdk.version", env!("CARGO_PKG_VERSION")),
+    ] {
+        let value = Value::from(value);
+        wanted.entry(key).or_insert(value);
+    }
+    let found = resource(&mut tracer);
+    let all: BTreeSet<&String> = wanted.keys().chain(found.keys()).collect();
+    for key in all {
+        assert_eq!(found.get(key), wanted.get(key), "{key}");
+    }
+    match (tracer.warning(), row["expect"]["warning"].as_str()) {
+        (None, None) => {}
+        (Some(warning), Some(part)) => {
+            assert!(warning.contains(part), "{warning}");
+            assert!(!warning.contains('\n'), "{warning}");
+        }
+        (warning, _) => panic!("the warning is {warning:?}"),
+    }
+}
+
+/// Every row holds, as a whole set: an attribute that is there twice is
+/// refused by who reads the export. One that is reported does not yet, and
+/// says so for as long as that is true.
+#[test]
+fn table() {
+    let rows = rows();
+    let mut failed = Vec::new();
+    for row in &rows {
+        let outcome = catch_unwind(AssertUnwindSafe(|| check(row)));
+        let message = match (outcome, row.get("reported")) {
+            (Ok(()), None) | (Err(_), Some(_)) => continue,
+            (Ok(()), Some(_)) => "holds now: it is no longer to be marked".to_owned(),
+            (Err(panic), None) => panic.downcast_ref::<String>().cloned().unwrap_or_default(),
+        };
+        failed.push(format!(
+            "{}\n  because: {}\n  {message}",
+            row["name"], row["why"]
+        ));
+    }
+    assert!(
+        failed.is_empty(),
+        "{} of {} rows fail\n\n{}",
+        failed.len(),
+        rows.len(),
+        failed.join("\n\n")
+    );
+}
+
+#[test]
+fn table_is_well_formed() {
+    let mut names = BTreeSet::new();
+    for row in rows() {
+        let name = row["name"].to_string();
+        assert!(row["why"].as_str().unwrap().len() > 5, "{name}");
+        assert!(names.insert(name.clone()), "{name} is there twice");
+        let attributes = row["expect"]["attributes"].as_object().unwrap();
+        assert!(
+            attributes.contains_key("service.name"),
+            "{name}: a resource has a name"
+        );
+    }
+}
+
+/// The resource is of the proxy and not of its spans: no limit for what peers
+/// send cuts it, and no tag changes it.
+#[test]
+fn limits_of_spans_are_none_of_the_resource() {
+    let long = "ä".repeat(5000);
+    let mut proxy = Proxy::new(json!({
+        "service_name": long,
+        "resource_attributes": {"note": long},
+        "span": {"max_attribute_length": 10},
+        "custom_tags": [{"tag": "service.name", "literal": {"value": "mine"}}],
+    }));
+    let found = resource(&mut proxy.tracer);
+    assert_eq!(found["service.name"], long);
+    assert_eq!(found["note"], long);
+}
+
+/// Text that breaks a line in the environment breaks none in the log.
+#[test]
+fn a_warning_is_one_line() {
+    let row = json!({"environment": {"OTEL_RESOURCE_ATTRIBUTES": "a\nb\r\nc"}});
+    let tracer = tracer_of(&row);
+    let warning = tracer.warning().expect("a warning");
+    assert!(!warning.contains(['\n', '\r']), "{warning:?}");
+}

@@ -1,0 +1,150 @@
+//! What an example installs and runs as a child process: an application or a Collector.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::temp::TempDir;
+use crate::wait::poll;
+
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What this machine lacks to install the program in a folder.
+pub(super) fn missing(dir: &Path) -> Option<String> {
+    let script = dir.join("install.sh");
+    let output = Command::new(&script)
+        .arg("--check")
+        .output()
+        .unwrap_or_else(|error| panic!("{}: {error}", script.display()));
+    if output.status.success() {
+        return None;
+    }
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    assert!(
+        !text.is_empty(),
+        "{} --check: {}: {}",
+        script.display(),
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Some(text)
+}
+
+/// Installs the program in a folder, unless it is.
+pub(super) fn install(dir: &Path) {
+    let script = dir.join("install.sh");
+    let status = Command::new(&script)
+        .stdin(Stdio::null())
+        .status()
+        .unwrap_or_else(|error| panic!("{}: {error}", script.display()));
+    assert!(status.success(), "{}: {status}", script.display());
+}
+
+/// A running program; drop kills it. When a test panics, drop prints its log.
+pub(super) struct Program {
+    name: String,
+    child: Child,
+    dir: TempDir,
+}
+
+impl Program {
+    /// Starts the program in a folder and waits until it accepts connections. Panics with its
+    /// log when it does not.
+    ///
+    /// It is killed at the end of the thread that calls this, at the latest.
+    pub(super) fn start(
+        name: &str,
+        dir: &Path,
+        args: &[&OsStr],
+        env: &BTreeMap<&str, String>,
+        addr: SocketAddr,
+    ) -> Self {
+        let temp = TempDir::new();
+        let log = File::create(temp.path().join("log")).expect("create the log file");
+        let mut command = Command::new(dir.join("run.sh"));
+        // What the caller's shell says of tracing is not this example's.
+        for (key, _) in std::env::vars_os() {
+            if key.as_encoded_bytes().starts_with(b"OTEL_") {
+                command.env_remove(key);
+            }
+        }
+        command
+            .args(args)
+            // Some clients send even what stays on loopback to a proxy.
+            .envs(["NO_PROXY", "no_proxy"].map(|key| (key, "127.0.0.1")))
+            .envs(env)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("clone the log file"))
+            .stderr(log)
+            // Ctrl-C is for the runner, which ends its parts itself.
+            .process_group(0);
+        // SAFETY: prctl is async-signal-safe and touches no memory of this process.
+        unsafe {
+            command.pre_exec(
+                || match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+                    0 => Ok(()),
+                    _ => Err(std::io::Error::last_os_error()),
+                },
+            );
+        }
+        let child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+        let mut program = Self {
+            name: name.to_owned(),
+            child,
+            dir: temp,
+        };
+        let accepts = poll(START_TIMEOUT, || {
+            program.assert_running();
+            TcpStream::connect(addr).ok()
+        });
+        assert!(
+            accepts.is_some(),
+            "{name} does not accept connections after {START_TIMEOUT:?}"
+        );
+        program.assert_running();
+        program
+    }
+
+    /// Asks it to end with SIGTERM and waits until it has. Panics when it does not, or not with
+    /// success: it has lost spans then.
+    pub(super) fn terminate(mut self) {
+        self.assert_running();
+        // SAFETY: kill has no memory effects; the child is ours and not reaped.
+        unsafe { libc::kill(self.child.id().cast_signed(), libc::SIGTERM) };
+        let status = poll(STOP_TIMEOUT, || self.child.try_wait().expect("wait for it"));
+        let Some(status) = status else {
+            panic!("{} still runs {STOP_TIMEOUT:?} after SIGTERM", self.name)
+        };
+        assert!(
+            status.success(),
+            "{} ended with {status} on SIGTERM",
+            self.name
+        );
+    }
+
+    fn assert_running(&mut self) {
+        if let Some(status) = self.child.try_wait().expect("wait for it") {
+            panic!("{} ended with {status}", self.name);
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = std::fs::read(self.dir.path().join("log")).unwrap_or_default();
+            let log = String::from_utf8_lossy(&log);
+            eprintln!("--- {}\n{log}\n---", self.name);
+        }
+    }
+}
