@@ -26,7 +26,7 @@ use std::time::Duration;
 object! {
     #[check(tags_differ)]
     struct Config => config::Config {
-        /// The name of the service; empty for `OTEL_SERVICE_NAME`, else the node's cluster.
+        /// The name of the service; empty for `OTEL_SERVICE_NAME`, else what Istio or the node says.
         service_name: Option<String>,
         /// Of the resource; they win over detected ones.
         resource_attributes: Option<ResourceAttributes>,
@@ -213,7 +213,7 @@ object! {
     struct SpanKeys => SpanConfig {
         /// Default auto: by the listener's direction, outbound is a client.
         kind: Option<KindName>,
-        /// A CLIENT child for the call upstream; default auto: where the listener has no direction.
+        /// A CLIENT child for the call upstream; default auto: where the listener has no direction, and at Istio's gateways.
         upstream_span: Option<AutoOrBool>,
         /// Default auto: "{method}" or "{method} {route}"; else a template of {method} {host} {path} {route} {cluster}.
         name: Option<SpanName>,

@@ -95,6 +95,11 @@ impl Attributes {
         }
     }
 
+    /// The longest string in bytes.
+    pub(crate) fn max_length(&self) -> usize {
+        self.max_length
+    }
+
     /// Encoded, each as a field of `Span`.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.bytes
@@ -146,10 +151,14 @@ impl Attributes {
 
     /// Adds others, which take the place of those with the same keys.
     pub fn replace(&mut self, others: &Self) {
-        for entry in Entries::of(&others.bytes) {
-            while let Some(earlier) = Entries::of(&self.bytes).find(|e| e.key == entry.key) {
-                self.bytes.drain(earlier.range);
-            }
+        let keys: Vec<_> = Entries::of(&others.bytes).map(|entry| entry.key).collect();
+        let replaced: Vec<_> = Entries::of(&self.bytes)
+            .filter(|entry| keys.contains(&entry.key))
+            .map(|entry| entry.range)
+            .collect();
+        // From the end, so that what is before keeps its place.
+        for range in replaced.into_iter().rev() {
+            self.bytes.drain(range);
         }
         self.bytes.extend_from_slice(&others.bytes);
         self.dropped = self.dropped.saturating_add(others.dropped);

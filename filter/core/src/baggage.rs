@@ -7,6 +7,10 @@ use std::borrow::Cow;
 /// The value of an entry, percent-decoded. Of several with this key the first
 /// one counts; what is no UTF-8 is replaced.
 pub fn value<'a>(header: &'a [u8], key: &str) -> Option<Cow<'a, str>> {
+    // "A platform MUST propagate all list-members […] if […] the resulting
+    // baggage-string contains at most 8192 bytes": nobody relies on more, and
+    // each tag looks anew.
+    let header = header.get(..8192).unwrap_or(header);
     // list-member = key OWS "=" OWS value *( OWS ";" OWS property )
     header.split(|&b| b == b',').find_map(|member| {
         let member = member.split(|&b| b == b';').next()?;

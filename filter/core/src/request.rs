@@ -79,7 +79,8 @@ pub trait ResponseInfo {
     fn upstream_address(&self) -> Option<String>;
     /// How long the request waited for a connection to it.
     fn connection_wait(&self) -> Option<Duration>;
-    /// From the first byte sent to it to the first one that came back.
+    /// From the first byte sent to it to the last one that came back, of the
+    /// last attempt; not known of a response that did not end.
     fn upstream_latency(&self) -> Option<Duration>;
     /// Why there was no connection to it.
     fn transport_failure(&self) -> Option<String>;

@@ -22,13 +22,21 @@ const CUT_SHORT: u64 = 1 << 2 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 16 | 1 << 19 | 1
 /// UT: the proxy gave up waiting.
 const TIMEOUT: u64 = 1 << 2;
 
+/// LR, UR, UF, UC, UO, UPE: what became of the call upstream.
+const OF_CALL: u64 = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 23;
+
 /// DC, DR: the client closed the connection, or reset the stream.
 const LEFT_BY_CLIENT: u64 = 1 << 14 | 1 << 28;
 
 impl ResponseFlags {
-    /// Whether the proxy gave up waiting for the upstream.
-    pub fn is_timeout(self) -> bool {
-        self.0 & TIMEOUT != 0
+    /// Whether the proxy gave up waiting for the upstream, or its client did.
+    pub fn is_cancelled(self) -> bool {
+        self.0 & (TIMEOUT | LEFT_BY_CLIENT) != 0
+    }
+
+    /// Those that are about the call upstream.
+    pub fn of_call(self) -> Self {
+        Self(self.0 & OF_CALL)
     }
 
     /// Whether there is none.

@@ -108,7 +108,8 @@ pub const SIDESPAN_UPSTREAM_ADDRESS: &str = "sidespan.upstream.address";
 pub const SIDESPAN_UPSTREAM_ATTEMPTS: &str = "sidespan.upstream.attempts";
 /// Milliseconds that it waited for a connection.
 pub const SIDESPAN_UPSTREAM_CONNECTION_WAIT_MS: &str = "sidespan.upstream.connection_wait_ms";
-/// Milliseconds from the first byte sent to the first one that came back.
+/// Milliseconds from the first byte sent to the last one that came back, of the
+/// last attempt.
 pub const SIDESPAN_UPSTREAM_LATENCY_MS: &str = "sidespan.upstream.latency_ms";
 /// Why there was no connection.
 pub const SIDESPAN_UPSTREAM_TRANSPORT_FAILURE: &str = "sidespan.upstream.transport_failure";

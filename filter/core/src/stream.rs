@@ -17,7 +17,7 @@ use crate::semconv;
 use crate::span::{Limits, Parent, Span, SpanKind};
 use crate::span_context::SpanContext;
 use crate::span_name::{Field, SpanName};
-use crate::url::QueryPolicy;
+use crate::url::{QueryPolicy, lossy};
 use envoy::EnvoyNames;
 use http::Methods;
 use outcome::Outcome;
@@ -95,7 +95,7 @@ struct RequestNote {
     /// Of these, what the span's name asks for.
     host: String,
     path: String,
-    body: http::Body,
+    body: http::Bodies,
 }
 
 /// The spans of a stream that has ended.
@@ -177,7 +177,9 @@ impl Recorder {
             span,
             upstream,
             tags: self.tags.start(request.headers),
-            grpc: head.is_grpc().then(|| grpc::Call::new(head)),
+            grpc: head
+                .is_grpc()
+                .then(|| grpc::Call::new(head, config.limits.max_attribute_length)),
             request: self.note(request),
         }
     }
@@ -187,14 +189,14 @@ impl Recorder {
         let asked_for = |field, value: &[u8]| {
             let is_asked_for = self.config.name.has(field);
             let value = if is_asked_for { value } else { b"" };
-            String::from_utf8_lossy(value).into_owned()
+            lossy(value, self.config.limits.max_attribute_length)
         };
         RequestNote {
             // "In other cases […], `{method}` MUST be `HTTP`."
             method: self.methods.known(head).unwrap_or("HTTP").to_owned(),
             host: asked_for(Field::Host, head.host()),
             path: asked_for(Field::Path, head.path_without_query()),
-            body: http::Body::of_request(head),
+            body: http::Bodies::of(head),
         }
     }
 
@@ -243,9 +245,13 @@ impl Recorder {
                 .as_mut()
                 .map(|upstream| (upstream, upstream_status)),
         ) {
+            // The upstream answered, and a filter replaced its answer.
+            let is_replaced =
+                status.is_none() && outcome.status.is_some() && outcome.flags.is_empty();
             let error = grpc::error(span.kind, &outcome)
                 .map(Cow::Borrowed)
-                .or_else(|| http::error(span.kind, status, &outcome));
+                .or_else(|| http::error(span.kind, status, &outcome))
+                .filter(|_| !is_replaced);
             span.is_error = error.is_some();
             if is_stable {
                 http::record_response(status, error.as_deref(), &outcome, span);
@@ -256,12 +262,7 @@ impl Recorder {
         }
         if is_stable {
             http::record_route(outcome.route(), &mut span);
-            http::record_sizes(
-                &request.method,
-                &request.body,
-                &outcome,
-                &mut span.attributes,
-            );
+            http::record_sizes(&request.body, &outcome, &mut span.attributes);
             proxy::record(&outcome, self.knows_workloads, &mut span, upstream.as_mut());
         }
         if self.config.attributes.is_envoy() {

@@ -17,8 +17,9 @@ const CONVENTIONS_SECRETS: [&str; 7] = [
 ];
 
 /// More that carry secrets: of OAuth 2.0 and OpenID Connect, and names that
-/// people give to passwords, keys and tokens.
-const MORE_SECRETS: [&str; 24] = [
+/// people give to passwords, keys and tokens. OAuth's `code` is not among them:
+/// it can be used once and with a secret only, and to most the word is another.
+const MORE_SECRETS: [&str; 25] = [
     "access_key",
     "access_token",
     "api-key",
@@ -32,6 +33,7 @@ const MORE_SECRETS: [&str; 24] = [
     "code_verifier",
     "credentials",
     "id_token",
+    "id_token_hint",
     "jwt",
     "passwd",
     "password",
@@ -45,6 +47,13 @@ const MORE_SECRETS: [&str; 24] = [
     "X-Goog-Credential",
 ];
 const REDACTED: &str = "REDACTED";
+
+/// A peer's bytes as text, of which `max_length` bytes will be told: what is
+/// behind them is left out, but for a character that shows that there was more.
+pub(crate) fn lossy(bytes: &[u8], max_length: usize) -> String {
+    let seen = bytes.get(..max_length.saturating_add(4)).unwrap_or(bytes);
+    String::from_utf8_lossy(seen).into_owned()
+}
 
 /// What a span shows of a query.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,20 +70,15 @@ pub enum QueryPolicy {
 }
 
 impl QueryPolicy {
-    /// What is shown; `None` if that is nothing.
-    pub(crate) fn apply<'a>(&self, query: &'a str) -> Option<Cow<'a, str>> {
+    /// What is shown; `None` if that is nothing. Stops once it is longer than
+    /// `limit` bytes: the rest would be cut off, and a peer may send 60 KiB of
+    /// `&`.
+    pub(crate) fn apply<'a>(&self, query: &'a str, limit: usize) -> Option<Cow<'a, str>> {
         let shown = match self {
             Self::Drop => return None,
             Self::Keep => Cow::Borrowed(query),
-            Self::Redact => redact(query),
-            Self::Allow(keys) => {
-                let is_allowed = |pair: &&str| {
-                    let key = decoded_key(pair);
-                    keys.iter().any(|allowed| *allowed == key)
-                };
-                let pairs: Vec<_> = query.split(SEPARATORS).filter(is_allowed).collect();
-                Cow::Owned(pairs.join("&"))
-            }
+            Self::Redact => Cow::Owned(redact(query, limit)),
+            Self::Allow(keys) => Cow::Owned(allow(query, keys, limit)),
         };
         (!shown.is_empty()).then_some(shown)
     }
@@ -100,25 +104,48 @@ fn is_secret(pair: &str) -> bool {
         .any(|secret| secret.eq_ignore_ascii_case(&key))
 }
 
-/// The query with the values of known secrets replaced.
-fn redact(query: &str) -> Cow<'_, str> {
-    if !query.split(SEPARATORS).any(is_secret) {
-        return Cow::Borrowed(query);
-    }
-    let mut redacted = String::with_capacity(query.len());
-    for pair in query.split_inclusive(SEPARATORS) {
-        let bare = pair.trim_end_matches(SEPARATORS);
-        match bare.split_once('=') {
-            Some((key, _)) if is_secret(bare) => {
-                redacted.push_str(key);
-                redacted.push('=');
-                redacted.push_str(REDACTED);
-                redacted.push_str(pair.get(bare.len()..).unwrap_or_default());
+/// The query with the values of known secrets replaced, each up to the next
+/// ampersand: to other servers a semicolon is a part of the value.
+fn redact(query: &str, limit: usize) -> String {
+    let mut redacted = String::new();
+    for part in query.split_inclusive('&') {
+        for pair in part.split_inclusive(SEPARATORS) {
+            match pair.split_once('=') {
+                Some((key, _)) if is_secret(pair) => {
+                    redacted.push_str(key);
+                    redacted.push('=');
+                    redacted.push_str(REDACTED);
+                    if part.ends_with('&') {
+                        redacted.push('&');
+                    }
+                    break;
+                }
+                _ => redacted.push_str(pair),
             }
-            _ => redacted.push_str(pair),
+        }
+        if redacted.len() > limit {
+            break;
         }
     }
-    Cow::Owned(redacted)
+    redacted
+}
+
+/// The parameters with these keys.
+fn allow(query: &str, keys: &[String], limit: usize) -> String {
+    let mut allowed = String::new();
+    for pair in query.split(SEPARATORS) {
+        let key = decoded_key(pair);
+        if keys.iter().any(|allowed| *allowed == key) {
+            if !allowed.is_empty() {
+                allowed.push('&');
+            }
+            allowed.push_str(pair);
+        }
+        if allowed.len() > limit {
+            break;
+        }
+    }
+    allowed
 }
 
 /// A request target, `/path?query`, cut in two. The fragment, which no client
@@ -185,7 +212,8 @@ mod tests {
             ("signature", "signature"),
             ("design=1", "design=1"),
             ("to%6ben=1&a", "to%6ben=REDACTED&a"),
-            ("a=1;token=2;b", "a=1;token=REDACTED;b"),
+            ("a=1;token=2;b", "a=1;token=REDACTED"),
+            ("password=ab;cd&e=f", "password=REDACTED&e=f"),
             ("token=&&x", "token=REDACTED&&x"),
             (
                 "access_token=a&id_token=b",
@@ -193,7 +221,7 @@ mod tests {
             ),
             ("%ff=1&%=2&token%00=3", "%ff=1&%=2&token%00=3"),
         ] {
-            assert_eq!(redact(query), expected, "{query}");
+            assert_eq!(redact(query, 1000), expected, "{query}");
         }
     }
 
@@ -211,8 +239,8 @@ mod tests {
             (allow(&["q"]), Some("q")),
             (allow(&[]), None),
         ] {
-            assert_eq!(policy.apply(query).as_deref(), expected, "{policy:?}");
-            assert_eq!(policy.apply(""), None, "{policy:?}");
+            assert_eq!(policy.apply(query, 1000).as_deref(), expected, "{policy:?}");
+            assert_eq!(policy.apply("", 1000), None, "{policy:?}");
         }
     }
 

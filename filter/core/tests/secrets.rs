@@ -179,7 +179,8 @@ fn values_of_secrets_are_replaced_everywhere() {
             ),
             (
                 format!("a=b;{key}=hidden;c=d"),
-                format!("a=b;{key}=REDACTED;c=d"),
+                // To some servers the rest is a part of the value.
+                format!("a=b;{key}=REDACTED"),
             ),
             (
                 format!("{key}=hidden=hidden&{key}=hidden"),

@@ -57,7 +57,16 @@ impl Seen {
 fn stream(direction: Direction, lines: &Headers, info: &Info, response: &Response) -> Seen {
     let mut tracer = common::tracer_of_single_spans();
     let (stream, _) = request(&mut tracer, lines, info, direction, 1);
-    tracer.on_end(stream.expect("sampled"), response, 2);
+    // What was never sent has no method that anybody knows.
+    let is_grpc = lines
+        .0
+        .iter()
+        .any(|(name, value)| name == b"content-type" && value.starts_with(b"application/grpc"));
+    let response = Response {
+        attempts: u64::from(is_grpc),
+        ..response.clone()
+    };
+    tracer.on_end(stream.expect("sampled"), &response, 2);
     let callout = tracer.next_callout().expect("a batch of one is full");
     let span = common::spans(&callout).remove(0);
     let code = span.status.clone().unwrap_or_default().code();
@@ -990,6 +999,50 @@ fn what_is_grpc() {
     }
 }
 
+/// Where nobody says that there is such a method, it is nobody's: strangers
+/// must not grow the number of names.
+#[test]
+fn methods_that_nobody_knows() {
+    let spoken = ("content-type", b"application/grpc".to_vec());
+    let response = |attempts, status: u16, more: &[(&'static str, Vec<u8>)]| {
+        let mut response = Response::status(status);
+        response.headers.extend_from_slice(more);
+        response.attempts = attempts;
+        response
+    };
+    for (why, response, is_known) in [
+        ("HTTP's own 404", response(1, 404, &[]), false),
+        ("an answer that is no gRPC", response(1, 200, &[]), false),
+        (
+            "denied before it was sent",
+            response(0, 200, &[spoken.clone(), ("grpc-status", b"7".to_vec())]),
+            false,
+        ),
+        ("cut short", response(1, 200, &[spoken]), true),
+        (
+            "no answer at all",
+            Response {
+                attempts: 1,
+                ..Response::default()
+            },
+            true,
+        ),
+    ] {
+        let mut tracer = common::tracer_of_single_spans();
+        let lines = grpc("application/grpc", "/a.B/C");
+        let (stream, _) = request(&mut tracer, &lines, &Info::default(), Inbound, 1);
+        tracer.on_end(stream.expect("sampled"), &response, 2);
+        let span = common::only_span(&mut tracer);
+        let (name, method) = if is_known {
+            ("a.B/C", "a.B/C")
+        } else {
+            ("grpc", "_OTHER")
+        };
+        assert_eq!(span.name, name, "{why}");
+        assert_eq!(attributes(&span.attributes)["rpc.method"], method, "{why}");
+    }
+}
+
 /// A `grpc-status` says nothing where the request was no gRPC.
 #[test]
 fn a_grpc_status_of_other_calls() {
@@ -1055,6 +1108,8 @@ fn grpc_bytes_that_are_not_utf8() {
     lines.0[3].1 = b"/a.B/\xff".to_vec();
     let mut response = grpc_response("");
     response.trailers[0].1 = b"\xff1".to_vec();
+    let content_type = ("content-type", b"application/grpc".to_vec());
+    response.headers.push(content_type);
     let seen = stream(Inbound, &lines, &Info::default(), &response);
     assert_eq!(seen.name, "a.B/\u{fffd}");
     assert_eq!(seen.str("rpc.method"), "a.B/\u{fffd}");
@@ -1096,7 +1151,7 @@ fn long_values_are_cut_at_a_character() {
             lines
                 .0
                 .push((b"content-type".into(), b"application/grpc".into()));
-            let call = stream(Inbound, &lines, &Info::default(), &ok());
+            let call = stream(Inbound, &lines, &Info::default(), &grpc_response("0"));
             let method = &long[1..long.floor_char_boundary(1025)];
             assert!(call.name.len() <= 1024);
             assert!(method.starts_with(&call.name) && call.name.len() > 1020);

@@ -23,15 +23,20 @@ pub(crate) fn to_json(bytes: Vec<u8>) -> Vec<u8> {
 
 /// `envoy.config.core.v3.Metadata`.
 #[derive(Clone, PartialEq, prost::Message)]
-struct Metadata {
+pub(crate) struct Metadata {
     #[prost(map = "string, message", tag = "1")]
     filter_metadata: HashMap<String, prost_types::Struct>,
 }
 
-/// The metadata in a filter's namespace.
-pub(crate) fn filter_metadata(bytes: &[u8], namespace: &str) -> Option<Value> {
-    let mut metadata = Metadata::decode(bytes).ok()?;
-    metadata.filter_metadata.remove(namespace).map(object)
+impl Metadata {
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
+        Self::decode(bytes).ok()
+    }
+
+    /// What stands in a filter's namespace.
+    pub(crate) fn namespace(&self, name: &str) -> Option<Value> {
+        self.filter_metadata.get(name).cloned().map(object)
+    }
 }
 
 fn object(document: prost_types::Struct) -> Value {

@@ -1,6 +1,6 @@
 //! HTTP streams: callbacks to the tracer of their root, and back.
 
-use crate::document;
+use crate::document::Metadata;
 use crate::host::{self, Map};
 use crate::root;
 use sidespan_core::propagation::{Extractor, Injector};
@@ -190,6 +190,8 @@ fn route_metadata(namespace: &str, key: &str) -> Option<Vec<u8>> {
 struct Ended {
     headers: OnceCell<Pairs>,
     trailers: OnceCell<Pairs>,
+    /// Read whole, too: of the request, the route, the cluster and the host.
+    metadata: [OnceCell<Option<Metadata>>; 4],
 }
 
 /// A duration in nanoseconds, if the host knows it.
@@ -272,13 +274,15 @@ impl ResponseInfo for Ended {
     }
 
     fn metadata(&self, kind: MetadataKind, namespace: &str) -> Option<serde_json::Value> {
-        let path = match kind {
-            MetadataKind::Request => "metadata",
-            MetadataKind::Route => "xds\0route_metadata",
-            MetadataKind::Cluster => "xds\0cluster_metadata",
-            MetadataKind::Host => "xds\0upstream_host_metadata",
+        let [request, route, cluster, host] = &self.metadata;
+        let (cell, path) = match kind {
+            MetadataKind::Request => (request, "metadata"),
+            MetadataKind::Route => (route, "xds\0route_metadata"),
+            MetadataKind::Cluster => (cluster, "xds\0cluster_metadata"),
+            MetadataKind::Host => (host, "xds\0upstream_host_metadata"),
         };
-        document::filter_metadata(&host::property(path)?, namespace)
+        let read = || Metadata::read(&host::property(path)?);
+        cell.get_or_init(read).as_ref()?.namespace(namespace)
     }
 
     fn property(&self, path: &[String]) -> Option<Vec<u8>> {

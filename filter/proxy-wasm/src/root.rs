@@ -125,6 +125,7 @@ pub(crate) fn on_configure(root_id: u32) -> bool {
         callouts: HashMap::new(),
         ending: false,
     };
+    shared::expect_news(&root.target.cluster);
     // Every counter appears, at zero.
     COUNTERS.with(|_| ());
     ROOTS.with_borrow_mut(|roots| roots.insert(root_id, Some(root)));
@@ -201,6 +202,8 @@ impl Root {
             let header = |name| String::from_utf8_lossy(request.header(name).unwrap_or_default());
             let explanation = self.tracer.explain(&started.decision);
             let (method, path) = (header(b":method"), header(b":path"));
+            // What stands in a query is nobody's business.
+            let path = path.split('?').next().unwrap_or_default();
             host::log(
                 LogLevel::Debug,
                 &format!("sidespan: {method} {path:?}: {explanation}"),

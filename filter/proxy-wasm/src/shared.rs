@@ -56,6 +56,15 @@ pub(crate) fn warn(warning: &str) {
     }
 }
 
+/// Makes a place for what will come of exports: the version of a state tells
+/// which worker changed it, and what is not there has none.
+pub(crate) fn expect_news(cluster: &str) {
+    let key = key(&format!("export/{cluster}"));
+    if host::shared_data(&key).is_none() {
+        host::set_shared_data(&key, b"", 0);
+    }
+}
+
 /// Reports what came of exports, once for all workers.
 pub(crate) fn announce(cluster: &str, notice: &Notice) {
     let state = match notice {

@@ -94,14 +94,15 @@ impl EnvoyNames {
         }
         let authority = String::from_utf8_lossy(request.head.authority);
         let authority = without_user_info(&authority);
-        let path = target(request.head.path, url_query);
+        let limit = attributes.max_length();
+        let path = target(request.head.path, url_query, limit);
         if request.head.is_grpc() {
             attributes.set_str("grpc.authority", authority);
             attributes.set_str("grpc.path", &path);
         }
         // As it came, before any rewriting.
         let original = request.headers.header(b"x-envoy-original-path");
-        let path = original.map_or(path, |original| target(original, url_query));
+        let path = original.map_or(path, |original| target(original, url_query, limit));
         let scheme = String::from_utf8_lossy(request.head.scheme);
         attributes.set_str("http.url", &format!("{scheme}://{authority}{path}"));
         attributes.set_str("http.protocol", &protocol);
@@ -136,15 +137,20 @@ impl EnvoyNames {
         if let Some(upstream) = upstream {
             let attributes = &mut upstream.attributes;
             let status = outcome.status.filter(|_| outcome.is_from_upstream());
-            // Time is up for the request, not for the call that it cancels.
-            let flags = if outcome.flags.is_timeout() {
+            // Time is up for the request, or its client gone, and that cancels
+            // the call.
+            if outcome.flags.is_cancelled() {
                 attributes.set_str("canceled", "true");
-                ResponseFlags::default()
-            } else {
-                outcome.flags
-            };
+            }
+            let flags = outcome.flags.of_call();
             record_common(outcome, status, flags, attributes);
-            record_grpc(outcome, attributes);
+            if outcome.is_from_upstream() {
+                record_grpc(outcome, attributes);
+            }
+            if outcome.attempts > 1 {
+                let retries = (outcome.attempts - 1).to_string();
+                attributes.set_str("retry.count", &retries);
+            }
             self.record_istio(attributes);
             if let Some(address) = outcome.upstream_address() {
                 attributes.set_str("upstream_address", address);
@@ -194,7 +200,8 @@ fn record_common(
         attributes.set_str("upstream_cluster", cluster);
         attributes.set_str("upstream_cluster.name", cluster);
     }
-    let is_grpc_error = outcome.grpc_status.is_some_and(Status::is_envoys_error);
+    let is_grpc_error =
+        status.is_some() && outcome.grpc_status.is_some_and(Status::is_envoys_error);
     let is_error = is_grpc_error || status.is_none_or(|status| status >= 500);
     attributes.set_str("http.status_code", &status.unwrap_or_default().to_string());
     let flags = match flags.is_empty() {
@@ -208,10 +215,10 @@ fn record_common(
 }
 
 /// A path with that of its query which the configuration shows.
-fn target(target: &[u8], url_query: &QueryPolicy) -> String {
+fn target(target: &[u8], url_query: &QueryPolicy, limit: usize) -> String {
     let target = String::from_utf8_lossy(target);
     let (path, query) = split_target(&target);
-    match query.and_then(|query| url_query.apply(query)) {
+    match query.and_then(|query| url_query.apply(query, limit)) {
         Some(query) => format!("{path}?{query}"),
         None => path.to_owned(),
     }

@@ -6,7 +6,7 @@ use crate::attribute::Attributes;
 use crate::request::{RequestHead, ResponseInfo};
 use crate::semconv;
 use crate::span::SpanKind;
-use crate::url::split_target;
+use crate::url::lossy;
 use std::borrow::Cow;
 
 /// A call, by the path of its request.
@@ -57,8 +57,12 @@ pub(super) fn status(response: &impl ResponseInfo) -> Option<Status> {
     let value = response
         .response_trailer("grpc-status")
         .or_else(|| response.response_header("grpc-status"))?;
-    let code = std::str::from_utf8(value).ok()?.parse::<usize>().ok()?;
-    Some(Status(STATUS_NAMES.get(code).copied().unwrap_or("UNKNOWN")))
+    // Of the same size on every host.
+    let code = std::str::from_utf8(value).ok()?.parse::<u64>().ok()?;
+    let name = usize::try_from(code)
+        .ok()
+        .and_then(|code| STATUS_NAMES.get(code));
+    Some(Status(name.copied().unwrap_or("UNKNOWN")))
 }
 
 impl Status {
@@ -99,22 +103,29 @@ pub(super) fn error(
 const OTHER: &str = "_OTHER";
 
 impl Call {
-    pub(super) fn new(head: &RequestHead<'_>) -> Self {
-        let target = String::from_utf8_lossy(head.path);
-        let (path, _) = split_target(&target);
+    /// Of the method `max_length` bytes will be told.
+    pub(super) fn new(head: &RequestHead<'_>, max_length: usize) -> Self {
+        let target = head.path_without_query();
+        let method = target.strip_prefix(b"/").unwrap_or(target);
         Self {
-            method: path.strip_prefix('/').unwrap_or(path).to_owned(),
+            method: lossy(method, max_length),
         }
     }
 
-    fn is_unknown(&self, outcome: &Outcome<'_, impl ResponseInfo>) -> bool {
-        outcome.grpc_status.is_some_and(Status::is_unknown_method)
+    /// Whether nobody has said that there is such a method: the called says
+    /// that there is none, does not speak gRPC, or was never asked.
+    fn is_unknown(outcome: &Outcome<'_, impl ResponseInfo>) -> bool {
+        let content_type = || outcome.response.response_header("content-type");
+        let speaks_grpc = || content_type().is_some_and(|t| t.starts_with(b"application/grpc"));
+        outcome.attempts == 0
+            || outcome.grpc_status.is_some_and(Status::is_unknown_method)
+            || (outcome.status.is_some() && outcome.grpc_status.is_none() && !speaks_grpc())
     }
 
     /// "The span name SHOULD be `{rpc.method}` if it is available, otherwise
     /// `{rpc.system.name}`."
     pub(super) fn span_name(&self, outcome: &Outcome<'_, impl ResponseInfo>) -> Cow<'static, str> {
-        if self.method.is_empty() || self.is_unknown(outcome) {
+        if self.method.is_empty() || Self::is_unknown(outcome) {
             Cow::Borrowed("grpc")
         } else {
             Cow::Owned(self.method.clone())
@@ -128,7 +139,7 @@ impl Call {
     ) {
         attributes.set_str(semconv::RPC_SYSTEM_NAME, "grpc");
         if self.method.is_empty() {
-        } else if self.is_unknown(outcome) {
+        } else if Self::is_unknown(outcome) {
             attributes.set_str(semconv::RPC_METHOD, OTHER);
             attributes.set_str(semconv::RPC_METHOD_ORIGINAL, &self.method);
         } else {

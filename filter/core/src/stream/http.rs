@@ -55,7 +55,8 @@ pub(super) fn record_request(
     let authority = String::from_utf8_lossy(head.authority);
     let authority = without_user_info(&authority);
     let (path, query) = split_target(&target);
-    let query = query.and_then(|query| url_query.apply(query));
+    let limit = attributes.max_length();
+    let query = query.and_then(|query| url_query.apply(query, limit));
     match kind {
         SpanKind::Server => {
             attributes.set_str(semconv::URL_SCHEME, &scheme);
@@ -126,9 +127,17 @@ fn record_peer(peer: &str, attributes: &mut Attributes) {
     }
 }
 
-/// What is known of a request's body from its headers.
+/// What is known of both bodies when the request came.
 #[derive(Debug)]
-pub(super) enum Body {
+pub(super) struct Bodies {
+    request: Body,
+    /// "Any response to a HEAD request […] does not include content" (RFC
+    /// 9110, 6.4.1), and what flows through a tunnel is none.
+    has_response: bool,
+}
+
+#[derive(Debug)]
+enum Body {
     /// It has none, or none that means anything.
     None,
     /// `content-length`.
@@ -137,10 +146,10 @@ pub(super) enum Body {
     Open,
 }
 
-impl Body {
-    pub(super) fn of_request(head: &RequestHead<'_>) -> Self {
-        match head.content_length {
-            Some(length) => length_of(length).map_or(Self::Open, Self::Announced),
+impl Bodies {
+    pub(super) fn of(head: &RequestHead<'_>) -> Self {
+        let request = match head.content_length {
+            Some(length) => length_of(length).map_or(Body::Open, Body::Announced),
             // "Content received in a […] request has no generally defined
             // semantics" (RFC 9110, 9.3), so there is hardly ever any.
             None if matches!(
@@ -148,9 +157,13 @@ impl Body {
                 b"GET" | b"HEAD" | b"DELETE" | b"OPTIONS" | b"TRACE" | b"CONNECT"
             ) =>
             {
-                Self::None
+                Body::None
             }
-            None => Self::Open,
+            None => Body::Open,
+        };
+        Self {
+            request,
+            has_response: !matches!(head.method, b"HEAD" | b"CONNECT"),
         }
     }
 }
@@ -162,30 +175,28 @@ fn length_of(header: &[u8]) -> Option<i64> {
     is_number.then(|| text.parse().ok()).flatten()
 }
 
-/// The sizes of the bodies. The host is asked where no header says it, or
-/// where it was not to be.
+/// The sizes of the bodies. The host is asked where no header says it; of a
+/// request that announced its size it knows nothing else, so that there is none
+/// where not all may have come.
 pub(super) fn record_sizes(
-    method: &str,
-    request: &Body,
+    bodies: &Bodies,
     outcome: &Outcome<'_, impl ResponseInfo>,
     attributes: &mut Attributes,
 ) {
     let response = outcome.response;
     let counted = |size: Option<u64>| size.and_then(|size| i64::try_from(size).ok());
-    let request = match request {
+    let request = match bodies.request {
         Body::None => None,
-        Body::Announced(length) if outcome.flags.is_empty() => Some(*length),
-        Body::Announced(_) | Body::Open => counted(response.request_size()),
+        Body::Announced(length) => Some(length).filter(|_| outcome.flags.is_empty()),
+        Body::Open => counted(response.request_size()),
     };
     if let Some(size) = request {
         attributes.set_int(semconv::HTTP_REQUEST_BODY_SIZE, size);
     }
-    // "Any response to a HEAD request and any response with a 1xx, 204, or 304
-    // status code does not include content" (RFC 9110, 6.4.1), and what flows
-    // through a tunnel is none.
-    if matches!(method, "HEAD" | "CONNECT")
-        || matches!(outcome.status, None | Some(100..=199 | 204 | 304))
-    {
+    // "[…] any response with a 1xx, 204, or 304 status code" has none.
+    let has_response =
+        bodies.has_response && !matches!(outcome.status, None | Some(100..=199 | 204 | 304));
+    if !has_response {
         return;
     }
     let announced = response
