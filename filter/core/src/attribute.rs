@@ -3,6 +3,7 @@
 use crate::protobuf::{
     key_len, len_delimited_len, put_bytes, put_fixed64, put_len, put_varint, varint_len,
 };
+use crate::url::{cut, lossy};
 use std::ops::Range;
 
 /// The value of an attribute.
@@ -121,8 +122,7 @@ impl Attributes {
         let value = match value {
             Value::Str(text) if text.len() > self.max_length => {
                 self.drop_one();
-                let cut = text.floor_char_boundary(self.max_length);
-                Value::Str(text.get(..cut).unwrap_or_default())
+                Value::Str(cut(text, self.max_length))
             }
             value => value,
         };
@@ -136,12 +136,7 @@ impl Attributes {
 
     /// Sets a string from a peer's bytes; what is no UTF-8 is replaced.
     pub fn set_bytes(&mut self, key: &str, value: &[u8]) {
-        // No byte behind the cut can be seen, so none is looked at. A
-        // character has up to four bytes.
-        let seen = value
-            .get(..self.max_length.saturating_add(4))
-            .unwrap_or(value);
-        self.set_str(key, &String::from_utf8_lossy(seen));
+        self.set_str(key, &lossy(value, self.max_length));
     }
 
     /// Sets an integer.

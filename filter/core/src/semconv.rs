@@ -4,6 +4,9 @@
 
 /// <https://opentelemetry.io/docs/specs/semconv/attributes-registry/http/>
 pub const HTTP_REQUEST_METHOD: &str = "http.request.method";
+/// What stands for a value that is not known, so that no peer can grow the
+/// number of values.
+pub const OTHER: &str = "_OTHER";
 /// The method as it came, where it is none of the known ones.
 pub const HTTP_REQUEST_METHOD_ORIGINAL: &str = "http.request.method_original";
 /// An int.

@@ -11,13 +11,13 @@ use crate::custom_tag::{CustomTag, CustomTags, Tagging};
 use crate::id::SpanId;
 use crate::keep::Keep;
 use crate::propagation::Extractor;
-use crate::request::{Direction, Request, RequestInfo, ResponseInfo};
+use crate::request::{Direction, Request, RequestHead, RequestInfo, ResponseInfo};
 use crate::resource::{Environment, is_istio, is_istio_gateway};
 use crate::semconv;
 use crate::span::{Limits, Parent, Span, SpanKind};
 use crate::span_context::SpanContext;
 use crate::span_name::{Field, SpanName};
-use crate::url::{QueryPolicy, lossy};
+use crate::url::{QueryPolicy, cut, lossy};
 use envoy::EnvoyNames;
 use http::Methods;
 use outcome::Outcome;
@@ -154,6 +154,7 @@ impl Recorder {
     ) -> StreamTracer {
         let (head, config) = (&request.head, &self.config);
         let kind = self.kind(request.direction);
+        let method = self.methods.known(head);
         let mut span = Span::new(context, kind, request.now, config.limits);
         let mut upstream = upstream_id.map(|span_id| {
             let context = SpanContext { span_id, ..context };
@@ -162,7 +163,6 @@ impl Recorder {
         for span in both(&mut span, &mut upstream) {
             span.attributes.set_str(semconv::COMPONENT, semconv::PROXY);
             if config.attributes.is_stable() {
-                let method = self.methods.known(head);
                 http::record_request(head, method, &config.url_query, span);
             }
         }
@@ -180,20 +180,19 @@ impl Recorder {
             grpc: head
                 .is_grpc()
                 .then(|| grpc::Call::new(head, config.limits.max_attribute_length)),
-            request: self.note(request),
+            request: self.note(head, method),
         }
     }
 
-    fn note(&self, request: &Request<'_, impl Extractor, impl RequestInfo>) -> RequestNote {
-        let head = &request.head;
+    fn note(&self, head: &RequestHead<'_>, method: Option<&str>) -> RequestNote {
         let asked_for = |field, value: &[u8]| {
             let is_asked_for = self.config.name.has(field);
             let value = if is_asked_for { value } else { b"" };
-            lossy(value, self.config.limits.max_attribute_length)
+            lossy(value, self.config.limits.max_attribute_length).into_owned()
         };
         RequestNote {
             // "In other cases […], `{method}` MUST be `HTTP`."
-            method: self.methods.known(head).unwrap_or("HTTP").to_owned(),
+            method: method.unwrap_or("HTTP").to_owned(),
             host: asked_for(Field::Host, head.host()),
             path: asked_for(Field::Path, head.path_without_query()),
             body: http::Bodies::of(head),
@@ -237,14 +236,11 @@ impl Recorder {
         }
 
         // Of what the proxy answered in its place, the upstream knows nothing.
-        let status = outcome.status;
-        let upstream_status = status.filter(|_| outcome.is_from_upstream());
         let is_stable = self.config.attributes.is_stable();
-        for (span, status) in once((&mut span, status)).chain(
-            upstream
-                .as_mut()
-                .map(|upstream| (upstream, upstream_status)),
-        ) {
+        let call = upstream.as_mut();
+        for (span, status) in once((&mut span, outcome.status))
+            .chain(call.map(|call| (call, outcome.upstream_status())))
+        {
             // The upstream answered, and a filter replaced its answer.
             let is_replaced =
                 status.is_none() && outcome.status.is_some() && outcome.flags.is_empty();
@@ -303,12 +299,10 @@ impl Recorder {
             },
         };
         // The attributes' limit holds for names too.
-        let max = self.config.limits.max_attribute_length;
-        if name.len() <= max {
-            return name;
+        match cut(&name, self.config.limits.max_attribute_length) {
+            short if short.len() < name.len() => Cow::Owned(short.to_owned()),
+            _ => name,
         }
-        let cut = name.floor_char_boundary(max);
-        Cow::Owned(name.get(..cut).unwrap_or_default().to_owned())
     }
 }
 

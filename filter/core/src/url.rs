@@ -50,9 +50,16 @@ const REDACTED: &str = "REDACTED";
 
 /// A peer's bytes as text, of which `max_length` bytes will be told: what is
 /// behind them is left out, but for a character that shows that there was more.
-pub(crate) fn lossy(bytes: &[u8], max_length: usize) -> String {
+pub(crate) fn lossy(bytes: &[u8], max_length: usize) -> Cow<'_, str> {
+    // A character has up to four bytes.
     let seen = bytes.get(..max_length.saturating_add(4)).unwrap_or(bytes);
-    String::from_utf8_lossy(seen).into_owned()
+    String::from_utf8_lossy(seen)
+}
+
+/// A text of at most `max_length` bytes, cut at a character's boundary.
+pub(crate) fn cut(text: &str, max_length: usize) -> &str {
+    text.get(..text.floor_char_boundary(max_length))
+        .unwrap_or_default()
 }
 
 /// What a span shows of a query.

@@ -31,7 +31,6 @@ use sidespan_core::stats::Stat;
 use sidespan_core::trace_state::TraceState;
 use sidespan_core::tracer::Tracer;
 use std::num::NonZeroU32;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 const START: u64 = 1_700_000_000_000_000_000;
 const MILLI: u64 = 1_000_000;
@@ -258,31 +257,7 @@ fn has_th(state: &str) -> bool {
 /// long as that is true.
 #[test]
 fn table() {
-    let rows = rows();
-    let mut failed = Vec::new();
-    for row in &rows {
-        let outcome = catch_unwind(AssertUnwindSafe(|| check(row)));
-        let message = match (outcome, row.get("reported")) {
-            (Ok(()), None) | (Err(_), Some(_)) => continue,
-            (Ok(()), Some(_)) => "holds now: it is no longer to be marked".to_owned(),
-            (Err(panic), None) => panic
-                .downcast_ref::<String>()
-                .cloned()
-                .or_else(|| panic.downcast_ref::<&str>().map(|&s| s.to_owned()))
-                .unwrap_or_default(),
-        };
-        failed.push(format!(
-            "{}\n  because: {}\n  {message}",
-            row["name"], row["why"]
-        ));
-    }
-    assert!(
-        failed.is_empty(),
-        "{} of {} rows fail\n\n{}",
-        failed.len(),
-        rows.len(),
-        failed.join("\n\n")
-    );
+    common::check_table(&rows(), check);
 }
 
 #[test]

@@ -20,7 +20,6 @@ use common::spans::{Proxy, configured, resource};
 use serde_json::{Value, json};
 use sidespan_core::tracer::Tracer;
 use std::collections::BTreeSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 fn rows() -> Vec<Value> {
     serde_json::from_str(include_str!("../../../tests/vectors/resource.json")).unwrap()
@@ -75,27 +74,7 @@ fn check(row: &Value) {
 /// says so for as long as that is true.
 #[test]
 fn table() {
-    let rows = rows();
-    let mut failed = Vec::new();
-    for row in &rows {
-        let outcome = catch_unwind(AssertUnwindSafe(|| check(row)));
-        let message = match (outcome, row.get("reported")) {
-            (Ok(()), None) | (Err(_), Some(_)) => continue,
-            (Ok(()), Some(_)) => "holds now: it is no longer to be marked".to_owned(),
-            (Err(panic), None) => panic.downcast_ref::<String>().cloned().unwrap_or_default(),
-        };
-        failed.push(format!(
-            "{}\n  because: {}\n  {message}",
-            row["name"], row["why"]
-        ));
-    }
-    assert!(
-        failed.is_empty(),
-        "{} of {} rows fail\n\n{}",
-        failed.len(),
-        rows.len(),
-        failed.join("\n\n")
-    );
+    common::check_table(&rows(), check);
 }
 
 #[test]

@@ -99,7 +99,7 @@ fn user_info_of_a_grpc_call_with_envoys_names_is_nowhere() {
 // ------------------------------------------------------------------ queries
 
 /// The conventions' list, and ours.
-const SECRETS: [&str; 31] = [
+const SECRETS: [&str; 32] = [
     "AWSAccessKeyId",
     "Signature",
     "sig",
@@ -120,6 +120,7 @@ const SECRETS: [&str; 31] = [
     "code_verifier",
     "credentials",
     "id_token",
+    "id_token_hint",
     "jwt",
     "passwd",
     "password",

@@ -114,7 +114,7 @@ fn port_of(holder: &Value) -> Option<u16> {
 }
 
 /// A port that is free now, below those that the kernel gives to others in the meantime.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let random = || RandomState::new().build_hasher().finish();
     let mut ports = (0..1000).map(|_| 20_000 + u16::try_from(random() % 12_000).unwrap_or(0));
     ports

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::{self, Response};
 use crate::config::{self, Port};
+use crate::process::end_with_this_process;
 use crate::temp::TempDir;
 use crate::wait::poll;
 use crate::workspace_root;
@@ -225,15 +226,7 @@ impl EnvoyBuilder {
         if root.is_dir() {
             command.current_dir(root);
         }
-        // SAFETY: prctl is async-signal-safe and touches no memory of this process.
-        unsafe {
-            command.pre_exec(
-                || match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
-                    0 => Ok(()),
-                    _ => Err(std::io::Error::last_os_error()),
-                },
-            );
-        }
+        end_with_this_process(&mut command);
         command
     }
 }

@@ -13,6 +13,7 @@ pub mod upstream;
 pub mod waterfall;
 
 mod config;
+mod process;
 mod server;
 mod span;
 mod temp;

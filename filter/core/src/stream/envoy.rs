@@ -2,7 +2,7 @@
 //! Istio adds, for dashboards that were made for them
 //! (Envoy, `source/common/tracing/http_tracer_impl.cc`). All are strings.
 
-use super::grpc::Status;
+use super::grpc::{self, Status};
 use super::outcome::Outcome;
 use crate::attribute::Attributes;
 use crate::propagation::Extractor;
@@ -136,14 +136,13 @@ impl EnvoyNames {
         self.record_istio(&mut span.attributes);
         if let Some(upstream) = upstream {
             let attributes = &mut upstream.attributes;
-            let status = outcome.status.filter(|_| outcome.is_from_upstream());
             // Time is up for the request, or its client gone, and that cancels
             // the call.
             if outcome.flags.is_cancelled() {
                 attributes.set_str("canceled", "true");
             }
             let flags = outcome.flags.of_call();
-            record_common(outcome, status, flags, attributes);
+            record_common(outcome, outcome.upstream_status(), flags, attributes);
             if outcome.is_from_upstream() {
                 record_grpc(outcome, attributes);
             }
@@ -171,11 +170,7 @@ fn record_grpc(outcome: &Outcome<'_, impl ResponseInfo>, attributes: &mut Attrib
         ("grpc.status_code", "grpc-status"),
         ("grpc.message", "grpc-message"),
     ] {
-        let response = outcome.response;
-        let value = response
-            .response_trailer(name)
-            .or_else(|| response.response_header(name));
-        if let Some(value) = value {
+        if let Some(value) = grpc::trailer(outcome.response, name) {
             attributes.set_bytes(key, value);
         }
     }

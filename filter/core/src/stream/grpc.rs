@@ -51,12 +51,14 @@ const SERVER_ERRORS: [&str; 6] = [
     "DATA_LOSS",
 ];
 
-/// The status from the trailers, or from the headers of a trailers-only
-/// response.
+/// A trailer, which a trailers-only response has among its headers.
+pub(super) fn trailer<'a>(response: &'a impl ResponseInfo, name: &str) -> Option<&'a [u8]> {
+    let trailer = response.response_trailer(name);
+    trailer.or_else(|| response.response_header(name))
+}
+
 pub(super) fn status(response: &impl ResponseInfo) -> Option<Status> {
-    let value = response
-        .response_trailer("grpc-status")
-        .or_else(|| response.response_header("grpc-status"))?;
+    let value = trailer(response, "grpc-status")?;
     // Of the same size on every host.
     let code = std::str::from_utf8(value).ok()?.parse::<u64>().ok()?;
     let name = usize::try_from(code)
@@ -98,17 +100,13 @@ pub(super) fn error(
     status.is_error(kind).then_some(status.name())
 }
 
-/// "If the method is not known […] it MUST be `_OTHER`", so that no peer can
-/// grow the number of span names.
-const OTHER: &str = "_OTHER";
-
 impl Call {
     /// Of the method `max_length` bytes will be told.
     pub(super) fn new(head: &RequestHead<'_>, max_length: usize) -> Self {
         let target = head.path_without_query();
         let method = target.strip_prefix(b"/").unwrap_or(target);
         Self {
-            method: lossy(method, max_length),
+            method: lossy(method, max_length).into_owned(),
         }
     }
 
@@ -138,12 +136,15 @@ impl Call {
         attributes: &mut Attributes,
     ) {
         attributes.set_str(semconv::RPC_SYSTEM_NAME, "grpc");
-        if self.method.is_empty() {
-        } else if Self::is_unknown(outcome) {
-            attributes.set_str(semconv::RPC_METHOD, OTHER);
-            attributes.set_str(semconv::RPC_METHOD_ORIGINAL, &self.method);
-        } else {
-            attributes.set_str(semconv::RPC_METHOD, &self.method);
+        match &*self.method {
+            "" => {}
+            // "When the method is not recognized […], the attribute MUST be
+            // set to `_OTHER`."
+            method if Self::is_unknown(outcome) => {
+                attributes.set_str(semconv::RPC_METHOD, semconv::OTHER);
+                attributes.set_str(semconv::RPC_METHOD_ORIGINAL, method);
+            }
+            method => attributes.set_str(semconv::RPC_METHOD, method),
         }
         if let Some(status) = outcome.grpc_status {
             attributes.set_str(semconv::RPC_STATUS_CODE, status.name());

@@ -46,7 +46,7 @@ pub(super) fn record_request(
     match method {
         Some(method) => attributes.set_str(semconv::HTTP_REQUEST_METHOD, method),
         None => {
-            attributes.set_str(semconv::HTTP_REQUEST_METHOD, "_OTHER");
+            attributes.set_str(semconv::HTTP_REQUEST_METHOD, semconv::OTHER);
             attributes.set_bytes(semconv::HTTP_REQUEST_METHOD_ORIGINAL, head.method);
         }
     }
@@ -267,7 +267,12 @@ pub(super) fn error(
         let details = outcome.details().unwrap_or_default();
         // What stands in braces varies: `…{connection_termination}`.
         let reason = details.split('{').next().unwrap_or_default();
-        Cow::Owned(if reason.is_empty() { "_OTHER" } else { reason }.to_owned())
+        let reason = if reason.is_empty() {
+            semconv::OTHER
+        } else {
+            reason
+        };
+        Cow::Owned(reason.to_owned())
     };
     match status {
         None if kind == SpanKind::Client && outcome.flags.is_left_by_client() => None,

@@ -1,4 +1,5 @@
-//! How a stream ended, each answer of the host asked for once at most.
+//! How a stream ended. What several parts of a span are made of is asked of the
+//! host once at most.
 
 use super::grpc::{self, Status};
 use crate::keep::Ending;
@@ -60,6 +61,11 @@ impl<'a, R: ResponseInfo> Outcome<'a, R> {
         };
         self.details()
             .is_none_or(|details| !self.flags.is_empty() && has_begun(details))
+    }
+
+    /// The status that the upstream sent.
+    pub(super) fn upstream_status(&self) -> Option<u16> {
+        self.status.filter(|_| self.is_from_upstream())
     }
 
     /// Envoy's code details, where they are not `via_upstream`. What varies

@@ -2,9 +2,9 @@
 //! request, the filter says in the same words. Both watch the same requests of
 //! the same Envoy.
 
-use crate::stage::{EXPORTER, PATIENCE, Stage};
+use crate::stage::{EXPORTER, PATIENCE, Stage, http2_upstream};
 use harness::otlp::trace::v1::span::SpanKind;
-use harness::{ReceivedSpan, client};
+use harness::{EnvoyBuilder, ReceivedSpan, client};
 use std::collections::BTreeMap;
 
 const TRACING: &str = r#"          tracing:
@@ -21,6 +21,14 @@ const TRACING: &str = r#"          tracing:
 
 /// A gateway with both tracers.
 fn both_tracers(attributes: &str, more: &[(&str, &str)]) -> Stage {
+    both_tracers_with(attributes, |edge| {
+        more.iter()
+            .fold(edge, |edge, (from, to)| edge.replace(from, to))
+    })
+}
+
+/// A gateway with both tracers and another change to its file.
+fn both_tracers_with(attributes: &str, change: impl FnOnce(EnvoyBuilder) -> EnvoyBuilder) -> Stage {
     let ours = format!(
         "exporter: {{ otlp_grpc: {{ cluster: otel-collector }}, batch: {{ schedule_delay: 50ms }} }}\n                    \
          span: {{ attributes: {attributes} }}\n                    \
@@ -34,8 +42,7 @@ fn both_tracers(attributes: &str, more: &[(&str, &str)]) -> Stage {
                 "node: { id: edge-1, cluster: edges, locality: { zone: eu-1 } }\nstatic_resources:\n",
             )
             .replace(EXPORTER, ours);
-        more.iter()
-            .fold(edge, |edge, (from, to)| edge.replace(from, to))
+        change(edge)
     })
 }
 
@@ -131,16 +138,7 @@ fn failures_have_envoys_words() {
 
 #[test]
 fn grpc_has_envoys_names() {
-    let http2 = r#"- name: service
-    typed_extension_protocol_options:
-      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
-        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        explicit_http_config: { http2_protocol_options: {} }
-"#;
-    let stage = both_tracers(
-        "envoy",
-        &[("- name: service\n    type", &format!("{http2}    type"))],
-    );
+    let stage = both_tracers_with("envoy", http2_upstream);
     let mut paths = vec![
         "/pkg.Svc/Fail".to_owned(),
         "/pkg.Svc/TrailersOnly".to_owned(),

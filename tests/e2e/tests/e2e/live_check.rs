@@ -1,7 +1,9 @@
 //! OpenTelemetry's check of real spans against the registry of the semantic
 //! conventions: `make live-check`.
 
-use crate::stage::{EXPORTER, PATIENCE, QUICK_EXPORTER, Stage, with_built_in_tracer};
+use crate::stage::{
+    EXPORTER, PATIENCE, QUICK_EXPORTER, Stage, http2_upstream, with_built_in_tracer,
+};
 use harness::otlp::common::v1::KeyValue;
 use harness::otlp::common::v1::any_value::Value;
 use harness::otlp::trace::v1::span::SpanKind;
@@ -44,23 +46,13 @@ fn grpc_traffic(addr: SocketAddr) -> usize {
     paths.len()
 }
 
-const HTTP2: &str = r#"- name: service
-    typed_extension_protocol_options:
-      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
-        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        explicit_http_config: { http2_protocol_options: {} }
-    type"#;
-
 /// The spans of a gateway, of both sides of a sidecar, and of gRPC.
 fn spans() -> Vec<ReceivedSpan> {
     let gateway = Stage::gateway();
     let count = 2 * traffic(gateway.addr());
     let mut spans = gateway.collector.wait_spans(count, PATIENCE);
 
-    let grpc = Stage::gateway_with(|edge| {
-        edge.replace(EXPORTER, QUICK_EXPORTER)
-            .replace("- name: service\n    type", HTTP2)
-    });
+    let grpc = Stage::gateway_with(|edge| http2_upstream(edge.replace(EXPORTER, QUICK_EXPORTER)));
     let count = 2 * grpc_traffic(grpc.addr());
     spans.extend(grpc.collector.wait_spans(count, PATIENCE));
 

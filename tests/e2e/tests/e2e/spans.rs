@@ -1,6 +1,6 @@
 //! One span a stream, whatever becomes of it.
 
-use crate::stage::{PATIENCE, Stage};
+use crate::stage::{EXPORTER, PATIENCE, QUICK_EXPORTER, Stage, http2_upstream};
 use harness::otlp::trace::v1::span::SpanKind;
 use harness::otlp::trace::v1::status::StatusCode;
 use harness::{Envoy, MockCollector, Upstream, client};
@@ -251,15 +251,7 @@ fn an_upgraded_connection_is_one_span_and_no_error() {
 
 #[test]
 fn grpc_calls_are_named_after_their_method_and_tell_their_status() {
-    let http2 = r#"- name: service
-    typed_extension_protocol_options:
-      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
-        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        explicit_http_config: { http2_protocol_options: {} }
-"#;
-    let stage = Stage::edge_with(|edge| {
-        edge.replace("- name: service\n    type", format!("{http2}    type"))
-    });
+    let stage = Stage::edge_with(|edge| http2_upstream(edge.replace(EXPORTER, QUICK_EXPORTER)));
     for (n, (path, status, name, is_error)) in [
         ("/pkg.Svc/Ok", 0, "OK", false),
         ("/pkg.Svc/Fail", 14, "UNAVAILABLE", true),

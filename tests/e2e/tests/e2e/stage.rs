@@ -106,6 +106,17 @@ pub fn one_span(edge: EnvoyBuilder) -> EnvoyBuilder {
     )
 }
 
+/// Has the gateway speak HTTP/2 to its upstream, as gRPC needs it.
+pub fn http2_upstream(edge: EnvoyBuilder) -> EnvoyBuilder {
+    let http2 = r#"- name: service
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: { http2_protocol_options: {} }
+    type"#;
+    edge.replace("- name: service\n    type", http2)
+}
+
 /// Puts the tracer that is built into Envoy in the filter's place.
 pub fn with_built_in_tracer(text: &str) -> String {
     let (before, rest) = text

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::Variant;
 use super::program::{self, Program};
+use crate::config::free_port;
 use crate::{Envoy, MockCollector, Upstream, workspace_root};
 
 #[derive(Deserialize)]
@@ -180,16 +180,11 @@ impl Running {
         assert!(before.is_none(), "two parts listen on {place}: name them");
     }
 
-    /// With a port that is free now and no other part's, below those that the kernel gives to
-    /// others in the meantime.
+    /// With a port that is free now and no other part's.
     fn free_addr(&self) -> SocketAddr {
-        let random = || RandomState::new().build_hasher().finish();
-        let mut addrs = (0..1000)
-            .map(|_| 20_000 + u16::try_from(random() % 12_000).unwrap_or(0))
-            .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
-            .filter(|addr| self.places.values().all(|taken| taken != addr));
-        addrs
-            .find(|addr| TcpListener::bind(addr).is_ok())
+        (0..1000)
+            .map(|_| SocketAddr::from((Ipv4Addr::LOCALHOST, free_port())))
+            .find(|addr| self.places.values().all(|taken| taken != addr))
             .expect("a free port")
     }
 

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::process::end_with_this_process;
 use crate::temp::TempDir;
 use crate::wait::poll;
 
@@ -84,15 +85,7 @@ impl Program {
             .stderr(log)
             // Ctrl-C is for the runner, which ends its parts itself.
             .process_group(0);
-        // SAFETY: prctl is async-signal-safe and touches no memory of this process.
-        unsafe {
-            command.pre_exec(
-                || match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
-                    0 => Ok(()),
-                    _ => Err(std::io::Error::last_os_error()),
-                },
-            );
-        }
+        end_with_this_process(&mut command);
         let child = command
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
