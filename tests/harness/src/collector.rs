@@ -1,33 +1,33 @@
-//! A collector that receives OTLP/gRPC traces and misbehaves on request.
+//! A collector that receives traces by OTLP/gRPC and OTLP/HTTP and misbehaves on request.
 
-use std::collections::VecDeque;
+mod otlp_grpc;
+mod otlp_http;
+mod rpc;
+
+use std::collections::{HashSet, VecDeque};
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
-use hyper::server::conn::http2;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use prost::Message;
+use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
-use tonic::codegen::{Service, http};
-use tonic::{Code, Request, Response, Status};
+use tonic::Code;
+use tonic::body::Body;
 
 use crate::ReceivedSpan;
-use crate::otlp::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
-use crate::otlp::collector::trace::v1::{
-    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
+use crate::otlp::collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse};
 use crate::otlp::trace::v1::{ResourceSpans, Span};
 use crate::server::Server;
 use crate::span::flatten;
 
-const MAX_MESSAGE: usize = 64 << 20;
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What the collector does with a call.
@@ -38,14 +38,29 @@ pub enum Behaviour {
     Accept,
     /// Takes the spans and answers after a time, unless the caller has given up.
     Delay(Duration),
-    /// Answers with a gRPC status.
+    /// Answers with a gRPC status; over HTTP with the HTTP status that stands for it, and the
+    /// message in a `google.rpc.Status`.
     Fail(Code, String),
-    /// Answers with a gRPC status whose details hold a `google.rpc.RetryInfo` with this delay.
+    /// Answers with a gRPC status whose details hold a `google.rpc.RetryInfo` with this delay; over
+    /// HTTP with 429 for `ResourceExhausted`, else 503, and the delay in `retry-after`, in seconds
+    /// rounded up.
     FailWithRetryInfo(Code, Duration),
+    /// Answers with an HTTP status and a text, gRPC calls too, as a proxy in front of a collector
+    /// does.
+    FailHttp {
+        /// The HTTP status.
+        status: u16,
+        /// The value of `retry-after`.
+        retry_after: Option<String>,
+        /// The text.
+        body: String,
+    },
     /// Never answers.
     Hang,
     /// Closes the TCP connection without an answer.
     DropConnection,
+    /// Takes the spans, then closes the TCP connection without an answer.
+    TakeAndDrop,
     /// Takes all spans, but says that it rejected some of them.
     PartialSuccess {
         /// The number of spans that the answer calls rejected.
@@ -62,11 +77,16 @@ pub struct Call {
     pub authority: String,
     /// The request's path.
     pub path: String,
+    /// Whether its content type is that of gRPC.
+    pub is_grpc: bool,
+    /// The request's `content-encoding`, or `grpc-encoding` if it is gRPC; "" when it has none.
+    pub content_encoding: String,
     /// The request's headers other than the pseudo-headers; values that are no UTF-8 are lossy.
     pub metadata: Vec<(String, String)>,
     /// The number of spans in the message.
     pub span_count: usize,
-    /// The length of the message as sent, without gRPC's 5 bytes of framing.
+    /// The length of the message as sent, which may be compressed, without gRPC's 5 bytes of
+    /// framing.
     pub message_len: usize,
     /// Whether the spans were taken.
     pub accepted: bool,
@@ -109,11 +129,17 @@ impl MockCollector {
 
     /// Sets what is done with calls from now on.
     pub fn set_behaviour(&self, behaviour: Behaviour) {
-        self.shared.lock().behaviour = behaviour;
+        self.set_cycle(vec![behaviour]);
     }
 
-    /// Sets what is done with the next calls, one each; the set behaviour follows. Replaces what
-    /// is left of an earlier script.
+    /// Sets what is done with calls from now on, in turn, again and again. An empty cycle accepts
+    /// all.
+    pub fn set_cycle(&self, behaviours: Vec<Behaviour>) {
+        self.shared.lock().cycle = behaviours.into();
+    }
+
+    /// Sets what is done with the next calls, one each; the set behaviour or cycle follows.
+    /// Replaces what is left of an earlier script.
     pub fn script(&self, behaviours: Vec<Behaviour>) {
         self.shared.lock().script = behaviours.into();
     }
@@ -136,6 +162,11 @@ impl MockCollector {
     /// The number of spans taken.
     pub fn span_count(&self) -> usize {
         self.shared.lock().span_count
+    }
+
+    /// The number of different pairs of a trace id and a span id among the spans taken.
+    pub fn distinct_span_count(&self) -> usize {
+        self.ids().into_iter().collect::<HashSet<_>>().len()
     }
 
     /// The messages of the spans taken; none if only ids are kept.
@@ -233,6 +264,11 @@ impl MockCollector {
         self.server.stop();
     }
 
+    /// Speaks only HTTP/2 on connections from now on, as a gRPC server does.
+    pub fn only_http2(&self) {
+        self.shared.lock().only_http2 = true;
+    }
+
     /// Has each call's spans given to `callback` when they are taken.
     pub fn on_spans(&self, callback: impl Fn(&[ReceivedSpan]) + Send + Sync + 'static) {
         self.shared.lock().callback = Some(Arc::new(callback));
@@ -247,7 +283,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    behaviour: Behaviour,
+    cycle: VecDeque<Behaviour>,
     script: VecDeque<Behaviour>,
     calls: Vec<(u64, Call)>,
     next_call: u64,
@@ -258,9 +294,21 @@ struct State {
     delayed: usize,
     last_change: Option<Instant>,
     callback: Option<Callback>,
+    only_http2: bool,
 }
 
 type Callback = Arc<dyn Fn(&[ReceivedSpan]) + Send + Sync>;
+
+impl State {
+    fn next_behaviour(&mut self) -> Behaviour {
+        if let Some(behaviour) = self.script.pop_front() {
+            return behaviour;
+        }
+        let behaviour = self.cycle.pop_front().unwrap_or_default();
+        self.cycle.push_back(behaviour.clone());
+        behaviour
+    }
+}
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -276,19 +324,71 @@ impl Shared {
         value
     }
 
+    /// Records a call whose message cannot be read.
+    fn unreadable(&self, call: Call) {
+        self.change(|state| state.calls.push((u64::MAX, call)));
+    }
+
+    /// Records a call and does with its spans what its turn's behaviour says.
+    async fn export(
+        &self,
+        head: Call,
+        spans: Vec<ResourceSpans>,
+        kill: &Notify,
+    ) -> Result<ExportTraceServiceResponse, Refusal> {
+        let span_count = spans.iter().flat_map(spans_of).count();
+        let (id, behaviour) = self.arrived(Call { span_count, ..head });
+        let mut answer = ExportTraceServiceResponse::default();
+        match behaviour {
+            Behaviour::Accept => self.take(id, spans),
+            Behaviour::Delay(delay) => {
+                let _delayed = Delayed::new(self);
+                tokio::time::sleep(delay).await;
+                self.take(id, spans);
+            }
+            Behaviour::Fail(code, message) => return Err(Refusal::Status(code, message)),
+            Behaviour::FailWithRetryInfo(code, delay) => {
+                return Err(Refusal::RetryAfter(code, delay));
+            }
+            Behaviour::FailHttp {
+                status,
+                retry_after,
+                body,
+            } => {
+                return Err(Refusal::Plain(Plain {
+                    status,
+                    retry_after,
+                    body,
+                }));
+            }
+            Behaviour::Hang => std::future::pending().await,
+            Behaviour::DropConnection => {
+                kill.notify_one();
+                std::future::pending().await
+            }
+            Behaviour::TakeAndDrop => {
+                self.take(id, spans);
+                kill.notify_one();
+                std::future::pending().await
+            }
+            Behaviour::PartialSuccess { rejected, message } => {
+                self.take(id, spans);
+                answer.partial_success = Some(ExportTracePartialSuccess {
+                    rejected_spans: rejected,
+                    error_message: message,
+                });
+            }
+        }
+        Ok(answer)
+    }
+
     /// Records a call and says what to do with it.
     fn arrived(&self, call: Call) -> (u64, Behaviour) {
         self.change(|state| {
             let id = state.next_call;
             state.next_call += 1;
             state.calls.push((id, call));
-            (
-                id,
-                state
-                    .script
-                    .pop_front()
-                    .unwrap_or_else(|| state.behaviour.clone()),
-            )
+            (id, state.next_behaviour())
         })
     }
 
@@ -330,35 +430,51 @@ impl Drop for Delayed<'_> {
     }
 }
 
-/// What the gRPC service cannot see of the HTTP/2 request by itself.
-#[derive(Clone)]
-struct Transport {
-    head: Arc<Call>,
-    received: Arc<AtomicUsize>,
-    recorded: Arc<AtomicBool>,
-    kill: Arc<Notify>,
+/// Why a call has no success.
+enum Refusal {
+    Status(Code, String),
+    RetryAfter(Code, Duration),
+    Plain(Plain),
 }
 
-impl Transport {
-    fn call(&self, span_count: usize) -> Call {
-        self.recorded.store(true, Ordering::Relaxed);
-        let message_len = self.received.load(Ordering::Relaxed).saturating_sub(5);
-        Call {
-            span_count,
-            message_len,
-            ..Call::clone(&self.head)
+/// An answer of HTTP alone, with a text.
+struct Plain {
+    status: u16,
+    retry_after: Option<String>,
+    body: String,
+}
+
+impl Plain {
+    fn response(self) -> Response<Body> {
+        let mut response = response(self.status, "text/plain", self.body);
+        if let Some(value) = self.retry_after {
+            let value = HeaderValue::try_from(value).expect("a header value");
+            response.headers_mut().insert(RETRY_AFTER, value);
         }
+        response
     }
+}
+
+fn response(status: u16, content_type: &str, body: impl Into<Bytes>) -> Response<Body> {
+    Response::builder()
+        .status(status)
+        .header(CONTENT_TYPE, content_type)
+        .body(Body::new(Full::new(body.into())))
+        .expect("a status from 100 to 999")
 }
 
 async fn serve(shared: Arc<Shared>, stream: TcpStream) {
     let kill = Arc::new(Notify::new());
     let killed = Arc::clone(&kill);
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    if shared.lock().only_http2 {
+        builder = builder.http2_only();
+    }
     let service =
         service_fn(move |request| answer(Arc::clone(&shared), Arc::clone(&kill), request));
-    let connection = http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .serve_connection(TokioIo::new(stream), service);
+    builder.http1().timer(TokioTimer::new());
+    builder.http2().timer(TokioTimer::new());
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::select! {
         _ = connection => {}
         () = killed.notified() => {}
@@ -368,45 +484,32 @@ async fn serve(shared: Arc<Shared>, stream: TcpStream) {
 async fn answer(
     shared: Arc<Shared>,
     kill: Arc<Notify>,
-    request: http::Request<Incoming>,
-) -> Result<http::Response<tonic::body::Body>, Infallible> {
-    let (mut parts, body) = request.into_parts();
-    let transport = Transport {
-        head: Arc::new(head(&parts)),
-        received: Arc::default(),
-        recorded: Arc::default(),
-        kill,
-    };
-    parts.extensions.insert(transport.clone());
-    let received = Arc::clone(&transport.received);
-    let body = body.map_frame(move |frame| {
-        let len = frame.data_ref().map_or(0, |data| data.len());
-        received.fetch_add(len, Ordering::Relaxed);
-        frame
-    });
-    let mut service = TraceServiceServer::new(Handler(Arc::clone(&shared)))
-        .max_decoding_message_size(MAX_MESSAGE);
-    let request = http::Request::from_parts(parts, tonic::body::Body::new(body));
-    let response = service.call(request).await;
-    if !transport.recorded.load(Ordering::Relaxed) {
-        shared.change(|state| state.calls.push((u64::MAX, transport.call(0))));
-    }
-    response
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    let head = head(&request);
+    Ok(if head.is_grpc {
+        otlp_grpc::answer(shared, kill, head, request).await
+    } else {
+        otlp_http::answer(&shared, &kill, head, request).await
+    })
 }
 
-fn head(parts: &http::request::Parts) -> Call {
-    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    let host = || parts.headers.get(http::header::HOST).map(text);
+fn head(request: &Request<Incoming>) -> Call {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let header = |name: HeaderName| request.headers().get(name).map(text);
+    let authority = request.uri().authority().map(ToString::to_string);
+    let is_grpc = header(CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/grpc"));
+    let encoding = match is_grpc {
+        true => HeaderName::from_static("grpc-encoding"),
+        false => CONTENT_ENCODING,
+    };
     Call {
-        authority: parts
-            .uri
-            .authority()
-            .map(ToString::to_string)
-            .or_else(host)
-            .unwrap_or_default(),
-        path: parts.uri.path().to_owned(),
-        metadata: parts
-            .headers
+        authority: authority.or_else(|| header(HOST)).unwrap_or_default(),
+        path: request.uri().path().to_owned(),
+        is_grpc,
+        content_encoding: header(encoding).unwrap_or_default(),
+        metadata: request
+            .headers()
             .iter()
             .map(|(k, v)| (k.to_string(), text(v)))
             .collect(),
@@ -414,50 +517,6 @@ fn head(parts: &http::request::Parts) -> Call {
         message_len: 0,
         accepted: false,
         at: Instant::now(),
-    }
-}
-
-struct Handler(Arc<Shared>);
-
-#[tonic::async_trait]
-impl TraceService for Handler {
-    async fn export(
-        &self,
-        request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        let transport = request
-            .extensions()
-            .get::<Transport>()
-            .expect("set above")
-            .clone();
-        let spans = request.into_inner().resource_spans;
-        let count = spans.iter().flat_map(spans_of).count();
-        let (id, behaviour) = self.0.arrived(transport.call(count));
-        let mut answer = ExportTraceServiceResponse::default();
-        match behaviour {
-            Behaviour::Accept => {}
-            Behaviour::Delay(delay) => {
-                let _delayed = Delayed::new(&self.0);
-                tokio::time::sleep(delay).await;
-                self.0.take(id, spans);
-                return Ok(Response::new(answer));
-            }
-            Behaviour::Fail(code, message) => return Err(Status::new(code, message)),
-            Behaviour::FailWithRetryInfo(code, delay) => return Err(with_retry_info(code, delay)),
-            Behaviour::Hang => std::future::pending().await,
-            Behaviour::DropConnection => {
-                transport.kill.notify_one();
-                std::future::pending().await
-            }
-            Behaviour::PartialSuccess { rejected, message } => {
-                answer.partial_success = Some(ExportTracePartialSuccess {
-                    rejected_spans: rejected,
-                    error_message: message,
-                });
-            }
-        }
-        self.0.take(id, spans);
-        Ok(Response::new(answer))
     }
 }
 
@@ -474,61 +533,4 @@ fn ids_of(span: &Span) -> ([u8; 16], [u8; 8]) {
         trace_id,
         span.span_id.as_slice().try_into().unwrap_or_default(),
     )
-}
-
-/// `google.rpc.Status`, as in the header `grpc-status-details-bin`.
-#[derive(Clone, PartialEq, Message)]
-struct RpcStatus {
-    #[prost(int32, tag = "1")]
-    code: i32,
-    #[prost(string, tag = "2")]
-    message: String,
-    #[prost(message, repeated, tag = "3")]
-    details: Vec<Any>,
-}
-
-/// `google.protobuf.Any`.
-#[derive(Clone, PartialEq, Message)]
-struct Any {
-    #[prost(string, tag = "1")]
-    type_url: String,
-    #[prost(bytes = "vec", tag = "2")]
-    value: Vec<u8>,
-}
-
-/// `google.rpc.RetryInfo`.
-#[derive(Clone, PartialEq, Message)]
-struct RetryInfo {
-    #[prost(message, optional, tag = "1")]
-    retry_delay: Option<ProtoDuration>,
-}
-
-/// `google.protobuf.Duration`.
-#[derive(Clone, PartialEq, Message)]
-struct ProtoDuration {
-    #[prost(int64, tag = "1")]
-    seconds: i64,
-    #[prost(int32, tag = "2")]
-    nanos: i32,
-}
-
-fn with_retry_info(code: Code, delay: Duration) -> Status {
-    let message = "retry later";
-    let retry_delay = ProtoDuration {
-        seconds: i64::try_from(delay.as_secs()).unwrap_or(i64::MAX),
-        nanos: delay.subsec_nanos().cast_signed(),
-    };
-    let detail = Any {
-        type_url: "type.googleapis.com/google.rpc.RetryInfo".to_owned(),
-        value: RetryInfo {
-            retry_delay: Some(retry_delay),
-        }
-        .encode_to_vec(),
-    };
-    let status = RpcStatus {
-        code: code.into(),
-        message: message.to_owned(),
-        details: vec![detail],
-    };
-    Status::with_details(code, message, status.encode_to_vec().into())
 }

@@ -2,9 +2,12 @@
 //!
 //! `scenario.json` names the parts, back to front, and the steps. A step sends one request `count`
 //! times and says what comes of it: how many spans, exactly or as a share, or the tree that they
-//! make, what stands in them, and what is answered. With `variants`, all of it is done once for
-//! each.
+//! make, what stands in them, and what is answered. What is done to the parts `before` the
+//! requests, `during` them and `then`, and what their stats, logs and calls show, are actions. With
+//! `variants`, all of it is done once for each.
 
+mod action;
+mod mock;
 mod part;
 mod program;
 mod step;
@@ -16,12 +19,13 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use self::mock::Mock;
 use self::part::{Part, Running};
 use self::step::Step;
 use crate::{MockCollector, Upstream, workspace_root};
 
-/// Longer than the filter's own delay of a second: after it, nothing more comes.
-const QUIET: Duration = Duration::from_millis(1500);
+/// Much longer than the filter's own delay of a second: after it, nothing more comes.
+const QUIET: Duration = Duration::from_millis(2500);
 
 /// What became of an example that did not fail.
 #[derive(Debug, PartialEq)]
@@ -90,17 +94,22 @@ impl Scenario {
         let upstream = Upstream::start();
         let collector = MockCollector::start();
         let mut running = Running::start(&self.parts, dir, variant, &upstream, &collector);
-        for (n, step) in self.steps.iter().enumerate() {
-            step.send(n, running.addr(&step.to), variant, &upstream);
-        }
+        let send = |(n, step): (usize, &Step)| step.send(n, &running, variant, &upstream);
+        let sent: Vec<_> = self.steps.iter().enumerate().map(send).collect();
         // Applications hold spans back, and send them when they end; so do Collectors.
         running.end_applications();
-        collector.settled(QUIET);
+        std::thread::scope(|scope| {
+            for mock in running.mocks() {
+                scope.spawn(|| mock.settled(QUIET));
+            }
+            collector.settled(QUIET);
+        });
         running.end_collectors();
-        let spans = collector.spans();
+        let mut spans = collector.spans();
+        spans.extend(running.mocks().flat_map(Mock::spans));
         let (by_step, strays) = step::assign(&spans, self.steps.len());
-        for (step, spans) in self.steps.iter().zip(&by_step) {
-            step.check(spans);
+        for ((step, sent), spans) in self.steps.iter().zip(&sent).zip(by_step) {
+            step.check(sent, spans);
         }
         assert!(
             strays.is_empty(),

@@ -11,8 +11,11 @@ pub mod load;
 pub mod relay;
 pub mod upstream;
 pub mod waterfall;
+pub mod wrk;
 
 mod config;
+mod garbage;
+mod histogram;
 mod process;
 mod server;
 mod span;
@@ -21,6 +24,7 @@ mod wait;
 
 pub use collector::{Behaviour, Call, MockCollector};
 pub use envoy::{Envoy, EnvoyBuilder, StartError};
+pub use garbage::Garbage;
 pub use span::ReceivedSpan;
 pub use upstream::{Seen, Upstream};
 pub use wait::eventually;

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::client::{Connection, encode, has_token};
+use crate::histogram::Histogram;
 
-/// The outcome of [`run`].
+/// The outcome of a load.
 #[derive(Clone, Debug, Default)]
 pub struct LoadReport {
     /// Requests answered with 2xx.
@@ -18,6 +19,13 @@ pub struct LoadReport {
     pub statuses: BTreeMap<u16, u64>,
     /// The time from the first request's start to the last one's end.
     pub elapsed: Duration,
+    /// The time within which half of the answers came, at most 2 % too long as [`p99`](Self::p99)
+    /// is. Requests without an answer do not count.
+    pub p50: Duration,
+    /// The time within which 99 % of the answers came.
+    pub p99: Duration,
+    /// The time that the slowest answer took.
+    pub max: Duration,
 }
 
 /// Makes exactly `total_requests` GET requests, as fast as the server answers.
@@ -31,29 +39,92 @@ pub fn run(
     total_requests: u64,
     headers: &[(&str, &[u8])],
 ) -> LoadReport {
-    assert!(connections > 0, "a load needs a connection");
-    let request = encode(addr, "GET", path, headers, b"");
+    let taken = AtomicU64::new(0);
+    load(addr, path, connections, headers, || {
+        let number = taken.fetch_add(1, Ordering::Relaxed);
+        (number < total_requests).then(Instant::now)
+    })
+}
+
+/// As [`run`], but begins no request after `duration`.
+pub fn run_for(
+    addr: SocketAddr,
+    path: &str,
+    connections: usize,
+    duration: Duration,
+    headers: &[(&str, &[u8])],
+) -> LoadReport {
+    let end = Instant::now() + duration;
+    load(addr, path, connections, headers, || {
+        Some(Instant::now()).filter(|&now| now < end)
+    })
+}
+
+/// Makes `per_second` GET requests a second for `duration`, evenly spread.
+///
+/// A request's time counts from when it is due, also when all connections are busy then: what a
+/// slow server makes wait is counted. So is how late the thread wakes up.
+pub fn run_paced(
+    addr: SocketAddr,
+    path: &str,
+    connections: usize,
+    per_second: u64,
+    duration: Duration,
+) -> LoadReport {
+    assert!(per_second > 0, "a pace needs a request");
     let taken = AtomicU64::new(0);
     let start = Instant::now();
-    let mut report = std::thread::scope(|scope| {
+    load(addr, path, connections, &[], || {
+        let number = taken.fetch_add(1, Ordering::Relaxed);
+        let after = Duration::from_nanos(number * 1_000_000_000 / per_second);
+        if after >= duration {
+            return None;
+        }
+        let due = start + after;
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        Some(due)
+    })
+}
+
+/// Makes requests for as long as `next` gives the time from which the next one's counts.
+fn load(
+    addr: SocketAddr,
+    path: &str,
+    connections: usize,
+    headers: &[(&str, &[u8])],
+    next: impl Fn() -> Option<Instant> + Sync,
+) -> LoadReport {
+    assert!(connections > 0, "a load needs a connection");
+    let request = encode(addr, "GET", path, headers, b"");
+    let start = Instant::now();
+    let (mut report, times) = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..connections)
-            .map(|_| scope.spawn(|| worker(addr, &request, &taken, total_requests)))
+            .map(|_| scope.spawn(|| worker(addr, &request, &next)))
             .collect();
         let reports = workers
             .into_iter()
             .map(|worker| worker.join().expect("a load thread"));
-        reports.fold(LoadReport::default(), sum)
+        reports.fold(Default::default(), sum)
     });
     report.elapsed = start.elapsed();
+    report.p50 = times.percentile(50);
+    report.p99 = times.percentile(99);
+    report.max = times.max();
     report
 }
 
-fn worker(addr: SocketAddr, request: &[u8], taken: &AtomicU64, total: u64) -> LoadReport {
+fn worker(
+    addr: SocketAddr,
+    request: &[u8],
+    next: impl Fn() -> Option<Instant>,
+) -> (LoadReport, Histogram) {
     let mut report = LoadReport::default();
+    let mut times = Histogram::default();
     let mut connection = None;
-    while taken.fetch_add(1, Ordering::Relaxed) < total {
+    while let Some(start) = next() {
         match exchange(addr, &mut connection, request) {
             Ok(status) => {
+                times.record(start.elapsed());
                 *report.statuses.entry(status).or_insert(0) += 1;
                 match status {
                     200..300 => report.ok += 1,
@@ -66,7 +137,7 @@ fn worker(addr: SocketAddr, request: &[u8], taken: &AtomicU64, total: u64) -> Lo
             }
         }
     }
-    report
+    (report, times)
 }
 
 fn exchange(
@@ -85,11 +156,15 @@ fn exchange(
     Ok(response.status)
 }
 
-fn sum(mut left: LoadReport, right: LoadReport) -> LoadReport {
+fn sum(
+    (mut left, mut times): (LoadReport, Histogram),
+    (right, more): (LoadReport, Histogram),
+) -> (LoadReport, Histogram) {
     left.ok += right.ok;
     left.failed += right.failed;
     for (status, count) in right.statuses {
         *left.statuses.entry(status).or_insert(0) += count;
     }
-    left
+    times.merge(&more);
+    (left, times)
 }

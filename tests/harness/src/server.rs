@@ -1,4 +1,7 @@
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -19,8 +22,8 @@ impl Server {
         S: Fn(TcpStream) -> F + Send + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        let listener = TcpListener::bind(addr)
-            .unwrap_or_else(|error| panic!("{name}: cannot listen on {addr}: {error}"));
+        let listener =
+            bind(addr).unwrap_or_else(|error| panic!("{name}: cannot listen on {addr}: {error}"));
         listener.set_nonblocking(true).expect("set_nonblocking");
         let addr = listener.local_addr().expect("local address");
         let (stop, stopped) = oneshot::channel();
@@ -50,6 +53,30 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// Listens on `addr`, on any free port if it has none.
+///
+/// That port is not one of those that systems give to connections: none of them can take it from a
+/// server that is stopped to be started again.
+fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
+    const PORTS: RangeInclusive<u16> = 10_000..=31_999;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    if addr.port() != 0 {
+        return TcpListener::bind(addr);
+    }
+    let count = u32::from(PORTS.end() - PORTS.start()) + 1;
+    // Processes begin at different places, so that they seldom meet.
+    let start = std::process::id().wrapping_mul(101);
+    loop {
+        let turn = NEXT.fetch_add(1, Ordering::Relaxed);
+        let offset = start.wrapping_add(turn) % count;
+        let port = PORTS.start() + u16::try_from(offset).expect("a port");
+        match TcpListener::bind((addr.ip(), port)) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && turn < count => {}
+            bound => return bound,
+        }
     }
 }
 

@@ -129,6 +129,7 @@ fn accepted_spans_are_kept() {
             .contains(&("te".to_owned(), "trailers".to_owned()))
     );
     assert_eq!((call.span_count, call.accepted), (2, true));
+    assert_eq!((call.is_grpc, call.content_encoding.as_str()), (true, ""));
     assert_eq!(call.message_len, request(2).encoded_len());
 
     collector.clear();
@@ -179,6 +180,43 @@ fn failures_by_script_then_as_set() {
     let accepted: Vec<bool> = collector.calls().iter().map(|call| call.accepted).collect();
     assert_eq!(accepted, [false, true, false]);
     assert_eq!(collector.span_count(), 2);
+}
+
+#[test]
+fn a_cycle_after_a_script() {
+    let collector = MockCollector::start();
+    let fail = || Behaviour::Fail(Code::Unavailable, String::new());
+    collector.script(vec![fail()]);
+    collector.set_cycle(vec![Behaviour::Accept, fail()]);
+    let addr = collector.addr();
+    let accepted: Vec<bool> = (0..5).map(|_| export(addr, 1).is_ok()).collect();
+    assert_eq!(accepted, [false, true, false, true, false]);
+    collector.set_cycle(Vec::new());
+    assert!(export(addr, 1).is_ok() && export(addr, 1).is_ok());
+}
+
+#[test]
+fn a_failure_of_http_alone() {
+    let collector = MockCollector::start();
+    collector.set_behaviour(Behaviour::FailHttp {
+        status: 503,
+        retry_after: Some("2".to_owned()),
+        body: "no healthy upstream".to_owned(),
+    });
+    let path = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+    let message = request(1).encode_to_vec();
+    let reply = client::grpc_unary(collector.addr(), path, &[], &message);
+    assert_eq!((reply.status, reply.grpc_status), (503, None));
+    assert_eq!(reply.body, b"no healthy upstream");
+    let header = |name: &str, value: &[u8]| (name.to_owned(), value.to_vec());
+    assert!(reply.headers.contains(&header("retry-after", b"2")));
+    assert!(
+        reply
+            .headers
+            .contains(&header("content-type", b"text/plain"))
+    );
+    assert_eq!(collector.calls()[0].span_count, 1);
+    assert_eq!(collector.span_count(), 0);
 }
 
 #[test]
@@ -239,6 +277,21 @@ fn a_dropped_connection() {
     assert!(start.elapsed() < Duration::from_secs(4), "{error:?}");
     assert!(!collector.calls()[0].accepted);
     export(collector.addr(), 1).unwrap();
+}
+
+#[test]
+fn spans_sent_twice() {
+    let collector = MockCollector::start();
+    collector.script(vec![Behaviour::TakeAndDrop]);
+    export(collector.addr(), 2).unwrap_err();
+    assert!(collector.calls()[0].accepted);
+    export(collector.addr(), 2).unwrap();
+    export(collector.addr(), 3).unwrap();
+    assert_eq!(collector.span_count(), 7);
+    assert_eq!(collector.distinct_span_count(), 3);
+    collector.keep_only_ids();
+    export(collector.addr(), 4).unwrap();
+    assert_eq!(collector.distinct_span_count(), 4);
 }
 
 #[test]

@@ -101,6 +101,11 @@ fn requests_pass_through_every_listener() {
     let names: Vec<_> = stats.keys().map(String::as_str).collect();
     assert_eq!(names, [stat, "http.ingress.downstream_rq_5xx"]);
     assert_eq!(envoy.stat("server.concurrency"), Some(2));
+    // Histograms come with the others and are left out.
+    let stats = envoy.stats(r"^http\.ingress\.downstream_(rq_time|cx_total|cx_active)$");
+    assert!(stats["http.ingress.downstream_cx_total"] >= 5, "{stats:?}");
+    assert!(stats.contains_key("http.ingress.downstream_cx_active"));
+    assert!(!stats.contains_key("http.ingress.downstream_rq_time"));
 }
 
 #[test]
@@ -129,6 +134,7 @@ fn the_process_is_observed_and_ended() {
 
     assert!(envoy.admin("/server_info").contains("\"LIVE\""));
     assert_eq!(envoy.admin_post("/reset_counters"), "OK\n");
+    assert_eq!(envoy.admin_post("/drain_listeners?graceful"), "OK\n");
     assert!(envoy.terminate().success());
     assert!(!envoy.is_running());
     assert!(envoy.log().contains("caught ENVOY_SIGTERM"));

@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use harness::client::{self, Connection};
-use harness::{Upstream, load};
+use harness::{Garbage, Upstream, load};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -242,4 +242,68 @@ fn a_load_counts_failures() {
     let addr = upstream.addr();
     drop(upstream);
     assert_eq!(load::run(addr, "/", 1, 3, &[]).failed, 3);
+}
+
+#[test]
+fn a_load_tells_how_long_answers_took() {
+    let upstream = Upstream::start();
+    let report = load::run(upstream.addr(), "/delay/20", 4, 40, &[]);
+    assert!(report.p50 >= Duration::from_millis(20), "{report:?}");
+    assert!(report.p50 <= report.p99 && report.p99 <= report.max);
+    assert!(report.max <= report.elapsed);
+    let report = load::run(upstream.addr(), "/reset", 1, 3, &[]);
+    assert_eq!((report.failed, report.max), (3, Duration::ZERO));
+}
+
+#[test]
+fn a_load_for_a_time() {
+    let upstream = Upstream::start();
+    upstream.record(false);
+    let duration = Duration::from_millis(200);
+    let report = load::run_for(upstream.addr(), "/", 4, duration, &[("x-a", b"b")]);
+    assert_eq!(report.ok, u64::try_from(upstream.count()).unwrap());
+    assert!(report.ok > 0 && report.failed == 0);
+    assert!(report.elapsed >= duration);
+}
+
+#[test]
+fn a_load_at_a_pace() {
+    let upstream = Upstream::start();
+    let duration = Duration::from_millis(500);
+    let report = load::run_paced(upstream.addr(), "/", 4, 300, duration);
+    assert_eq!((report.ok, report.failed), (150, 0));
+    // The last one is due after 149 of 150 intervals.
+    assert!(report.elapsed >= duration.mul_f64(149.0 / 150.0));
+}
+
+#[test]
+fn a_slow_server_is_behind_the_pace() {
+    let upstream = Upstream::start();
+    // One connection makes 20 requests a second of 100.
+    let duration = Duration::from_millis(200);
+    let report = load::run_paced(upstream.addr(), "/delay/50", 1, 100, duration);
+    assert_eq!(report.ok, 20);
+    // The last one is due after 190 ms and answered after 20 · 50 ms.
+    assert!(report.max >= Duration::from_millis(810), "{report:?}");
+    assert!(report.p50 >= Duration::from_millis(400), "{report:?}");
+}
+
+#[test]
+fn garbage_is_no_http() {
+    let mut garbage = Garbage::start();
+    let addr = garbage.addr();
+    assert!(client::request(addr, "GET", "/", &[], b"").is_err());
+    assert!(client::h2_request(addr, "GET", "/", &[], b"").is_err());
+    assert_eq!(garbage.connections(), 2);
+    let mut stream = TcpStream::connect(addr).unwrap();
+    for _ in 0..3 {
+        stream.write_all(b"more").unwrap();
+        let mut answer = [0; 1024];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, [0xff; 1024]);
+    }
+    garbage.stop();
+    assert!(matches!(stream.read(&mut [0]), Ok(0) | Err(_)));
+    let again = Garbage::start_on(addr);
+    assert_eq!((again.addr(), again.connections()), (addr, 0));
 }

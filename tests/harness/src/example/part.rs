@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::Variant;
+use super::mock::Mock;
 use super::program::{self, Program};
 use crate::config::free_port;
 use crate::{Envoy, MockCollector, Upstream, workspace_root};
@@ -18,6 +19,7 @@ pub(super) enum Part {
     Envoy(EnvoyPart),
     Application(ApplicationPart),
     Collector(CollectorPart),
+    MockCollector(MockCollectorPart),
 }
 
 #[derive(Deserialize)]
@@ -37,6 +39,9 @@ pub(super) struct EnvoyPart {
     /// Variables of its environment.
     #[serde(default)]
     env: BTreeMap<String, String>,
+    /// Of its command line.
+    #[serde(default)]
+    args: Vec<String>,
 }
 
 /// An application: a folder with `install.sh`, which installs it below `build/` and with `--check`
@@ -70,8 +75,20 @@ pub(super) struct CollectorPart {
     config: String,
 }
 
+/// A collector of the test beside the one that Envoys export to unless `next` of their port 4317
+/// says otherwise. Steps can stop it, start it again and make it misbehave; the spans that it takes
+/// are looked into as the other one's.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MockCollectorPart {
+    name: String,
+    /// It speaks nothing else, as a gRPC server does; else HTTP/1.1, too.
+    #[serde(default)]
+    only_http2: bool,
+}
+
 /// Where something listens: `15006`, a port in the file of an Envoy without a name, `a:15006`, a
-/// port in the file of the Envoy `a`, or `b`, the application `b`.
+/// port in the file of the Envoy `a`, or `b`, the application or the mock collector `b`.
 #[derive(Deserialize)]
 #[serde(untagged)]
 pub(super) enum Place {
@@ -92,7 +109,7 @@ impl Part {
     /// What this machine lacks to run it.
     pub(super) fn missing(&self, dir: &Path) -> Option<String> {
         match self {
-            Self::Envoy(_) => None,
+            Self::Envoy(_) | Self::MockCollector(_) => None,
             Self::Application(part) => program::missing(&find(dir, &part.dir)),
             Self::Collector(part) => program::missing(&find(dir, &part.dir)),
         }
@@ -100,7 +117,7 @@ impl Part {
 
     pub(super) fn install(&self, dir: &Path) {
         match self {
-            Self::Envoy(_) => {}
+            Self::Envoy(_) | Self::MockCollector(_) => {}
             Self::Application(part) => program::install(&find(dir, &part.dir)),
             Self::Collector(part) => program::install(&find(dir, &part.dir)),
         }
@@ -110,8 +127,9 @@ impl Part {
 /// All parts of an example while it runs.
 pub(super) struct Running {
     applications: Vec<Program>,
-    envoys: Vec<Envoy>,
+    envoys: Vec<(Option<String>, Envoy)>,
     collectors: Vec<Program>,
+    mocks: BTreeMap<String, Mock>,
     /// What is started now exports to it.
     collector: SocketAddr,
     places: BTreeMap<String, SocketAddr>,
@@ -129,6 +147,7 @@ impl Running {
             applications: Vec::new(),
             envoys: Vec::new(),
             collectors: Vec::new(),
+            mocks: BTreeMap::new(),
             collector: collector.addr(),
             places: BTreeMap::new(),
         };
@@ -145,6 +164,7 @@ impl Running {
                 Part::Envoy(part) => running.start_envoy(part, dir, variant, upstream),
                 Part::Application(part) => running.start_application(part, dir, variant),
                 Part::Collector(part) => running.start_collector(part, dir),
+                Part::MockCollector(part) => running.start_mock(part),
             }
         }
         running
@@ -158,6 +178,26 @@ impl Running {
                 self.places
             )
         })
+    }
+
+    /// The Envoy of this name; without one, the only Envoy that there is.
+    pub(super) fn envoy(&self, name: Option<&str>) -> &Envoy {
+        let mut named = self.envoys.iter();
+        let found = match name {
+            Some(_) => named.find(|(its, _)| its.as_deref() == name),
+            None => named.next().filter(|_| self.envoys.len() == 1),
+        };
+        let (_, envoy) = found.unwrap_or_else(|| panic!("which Envoy is {name:?}?"));
+        envoy
+    }
+
+    pub(super) fn mock(&self, name: &str) -> &Mock {
+        let mock = self.mocks.get(name);
+        mock.unwrap_or_else(|| panic!("there is no mock collector {name:?}"))
+    }
+
+    pub(super) fn mocks(&self) -> impl Iterator<Item = &Mock> {
+        self.mocks.values()
     }
 
     /// Ends the applications as a platform does, and waits until they have.
@@ -209,6 +249,9 @@ impl Running {
         for (name, value) in &part.env {
             envoy = envoy.env(name, value);
         }
+        for arg in &part.args {
+            envoy = envoy.arg(arg);
+        }
         let envoy = envoy.start();
         for port in listeners(&file) {
             let place = match &part.name {
@@ -217,7 +260,7 @@ impl Running {
             };
             self.add(place, envoy.addr(port));
         }
-        self.envoys.push(envoy);
+        self.envoys.push((part.name.clone(), envoy));
     }
 
     fn start_application(&mut self, part: &ApplicationPart, dir: &Path, variant: &Variant) {
@@ -256,6 +299,14 @@ impl Running {
         self.collectors.push(collector);
         self.add(part.name.clone(), addr);
         self.collector = addr;
+    }
+
+    fn start_mock(&mut self, part: &MockCollectorPart) {
+        // Nobody else gets this port while it is stopped.
+        let addr = self.free_addr();
+        self.add(part.name.clone(), addr);
+        let mock = Mock::start_on(addr, part.only_http2);
+        self.mocks.insert(part.name.clone(), mock);
     }
 }
 

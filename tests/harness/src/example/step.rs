@@ -1,16 +1,20 @@
 //! One step of an example: what is sent, and what must come of it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::part::Place;
+use super::action::{Action, Stats};
+use super::part::{Place, Running};
 use super::{Variant, tree};
+use crate::load::{self, LoadReport};
 use crate::otlp::common::v1::any_value;
 use crate::waterfall::{self, Style};
-use crate::{ReceivedSpan, Upstream, client, load};
+use crate::{ReceivedSpan, Upstream, client};
 
 /// The two-sided 99.9 % quantile of the normal distribution.
 const Z: f64 = 3.29;
@@ -19,7 +23,7 @@ const Z: f64 = 3.29;
 #[serde(deny_unknown_fields)]
 pub(super) struct Step {
     what: String,
-    pub(super) to: Place,
+    to: Place,
     #[serde(default = "get")]
     method: String,
     path: String,
@@ -29,8 +33,27 @@ pub(super) struct Step {
     headers: BTreeMap<String, String>,
     #[serde(default = "one")]
     count: u64,
+    /// In place of `count`: so many a second for as long as `during` takes.
+    per_second: Option<u64>,
     #[serde(default = "ok")]
     status: u16,
+    /// How long the slowest of the requests may take.
+    within_ms: Option<u64>,
+    /// Done before the first request.
+    #[serde(default)]
+    before: Vec<Action>,
+    /// Done while requests are made.
+    #[serde(default)]
+    during: Vec<Action>,
+    /// Done after the last one was answered.
+    #[serde(default)]
+    then: Vec<Action>,
+    /// How stats are from the first request on until all is done, looked at again and again.
+    #[serde(default)]
+    throughout: Vec<Stats>,
+    /// A span counts once though it came twice, as it does when an answer to an export is lost.
+    #[serde(default)]
+    distinct: bool,
     /// How many come of it; else `tree` says which.
     spans: Option<Expected>,
     /// The spans of the trace that comes of each request, as [`tree::lines`] has them.
@@ -67,7 +90,13 @@ fn ok() -> u16 {
 #[serde(untagged)]
 enum Expected {
     Exactly(usize),
-    Share { share: f64 },
+    Share {
+        share: f64,
+    },
+    /// Some are lost.
+    Fewer {
+        fewer_than: usize,
+    },
 }
 
 /// What a span is like.
@@ -91,7 +120,7 @@ fn mark(step: usize) -> String {
 }
 
 fn is_marked(span: &ReceivedSpan, step: usize) -> bool {
-    ["url.query", "url.full"]
+    ["url.query", "url.full", "http.url"]
         .iter()
         .filter_map(|key| span.str_attr(key))
         .any(|query| query.split(['?', '&']).any(|pair| pair == mark(step)))
@@ -123,9 +152,23 @@ pub(super) fn assign(
     (by_step, strays)
 }
 
+/// What a step did.
+pub(super) struct Sent {
+    requests: u64,
+    /// What its actions saw.
+    told: String,
+}
+
 impl Step {
-    pub(super) fn send(&self, n: usize, addr: SocketAddr, variant: &Variant, upstream: &Upstream) {
+    pub(super) fn send(
+        &self,
+        n: usize,
+        running: &Running,
+        variant: &Variant,
+        upstream: &Upstream,
+    ) -> Sent {
         let what = &self.what;
+        let _named = NameOnPanic(what);
         let separator = if self.path.contains('?') { '&' } else { '?' };
         let path = format!("{}{separator}{}", self.path, mark(n));
         let caller = self.caller.as_ref().map(|name| {
@@ -138,25 +181,85 @@ impl Step {
             .chain(&self.headers)
             .map(|(n, v)| (n.as_str(), v.as_bytes()))
             .collect();
-        let before = upstream.count();
-        if self.count == 1 {
-            let answer = client::request(addr, &self.method, &path, &headers, b"")
-                .unwrap_or_else(|error| panic!("{what}: {error}"));
-            assert_eq!(answer.status, self.status, "{what}: {}", answer.text());
-            self.check_answer(&answer);
-        } else {
-            assert!(self.answer.is_empty(), "{what}: an answer of many requests");
-            let report = load::run(addr, &path, 8, self.count, &headers);
-            let same = report.statuses.get(&self.status).copied().unwrap_or(0);
-            assert_eq!(same, self.count, "{what}: {:?}", report.statuses);
-        }
+        let addr = running.addr(&self.to);
+        let seen_before = upstream.count();
+        let act =
+            |actions: &[Action]| -> String { actions.iter().map(|a| a.run(running)).collect() };
+
+        let mut told = act(&self.before);
+        let over = AtomicBool::new(false);
+        let requests = std::thread::scope(|scope| {
+            let _over = SetOnDrop(&over);
+            for stats in &self.throughout {
+                told += &stats.told();
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        stats.assert(running);
+                        std::thread::sleep(Duration::from_millis(2));
+                    }
+                });
+            }
+            let requests = match self.per_second {
+                Some(per_second) => {
+                    assert!(headers.is_empty(), "{what}: `headers` with `per_second`");
+                    let (report, seen) =
+                        while_under_load(addr, &path, per_second, || act(&self.during));
+                    told += &seen;
+                    self.check_report(&report, None)
+                }
+                None => {
+                    assert!(
+                        self.during.is_empty(),
+                        "{what}: `during` without `per_second`"
+                    );
+                    self.request(addr, &path, &headers)
+                }
+            };
+            told += &act(&self.then);
+            requests
+        });
         if !self.upstream.is_empty() {
             assert!(
-                upstream.count() > before,
+                upstream.count() > seen_before,
                 "{what}: the upstream saw nothing"
             );
             self.check_upstream(upstream);
         }
+        Sent { requests, told }
+    }
+
+    /// Makes `count` requests.
+    fn request(&self, addr: SocketAddr, path: &str, headers: &[(&str, &[u8])]) -> u64 {
+        let what = &self.what;
+        if self.count > 1 {
+            assert!(self.answer.is_empty(), "{what}: an answer of many requests");
+            let report = load::run(addr, path, 8, self.count, headers);
+            return self.check_report(&report, Some(self.count));
+        }
+        let start = Instant::now();
+        let answer = client::request(addr, &self.method, path, headers, b"")
+            .unwrap_or_else(|error| panic!("{what}: {error}"));
+        self.check_time(start.elapsed());
+        assert_eq!(answer.status, self.status, "{what}: {}", answer.text());
+        self.check_answer(&answer);
+        1
+    }
+
+    /// All were answered as they should be; gives their number.
+    fn check_report(&self, report: &LoadReport, count: Option<u64>) -> u64 {
+        let made = report.ok + report.failed;
+        let same = report.statuses.get(&self.status).copied().unwrap_or(0);
+        let expected = count.unwrap_or(made);
+        assert_eq!(same, expected, "{}: {:?}", self.what, report.statuses);
+        self.check_time(report.max);
+        made
+    }
+
+    fn check_time(&self, slowest: Duration) {
+        let Some(within) = self.within_ms.map(Duration::from_millis) else {
+            return;
+        };
+        assert!(slowest <= within, "{}: took {slowest:?}", self.what);
     }
 
     fn check_answer(&self, answer: &client::Response) {
@@ -192,17 +295,30 @@ impl Step {
         }
     }
 
-    pub(super) fn check(&self, spans: &[ReceivedSpan]) {
+    pub(super) fn check(&self, sent: &Sent, mut spans: Vec<ReceivedSpan>) {
         let what = &self.what;
-        let told = format!("{what}: {}, ", plural(self.count, "request"));
-        let found = plural(spans.len() as u64, "span");
+        let came = spans.len();
+        if self.distinct {
+            let mut ids = HashSet::new();
+            spans.retain(|span| ids.insert((span.trace_id_hex(), span.span_id_hex())));
+        }
+        let spans = &*spans;
+        let told = format!("{what}: {}, ", plural(sent.requests, "request"));
+        let mut found = plural(spans.len() as u64, "span");
+        if came > spans.len() {
+            found += &format!(" ({} came twice)", came - spans.len());
+        }
         match (self.spans, &self.tree) {
             (Some(Expected::Exactly(n)), None) => {
                 assert_eq!(spans.len(), n, "{what}: spans");
                 println!("{told}{found}");
             }
+            (Some(Expected::Fewer { fewer_than }), None) => {
+                assert!(spans.len() < fewer_than, "{told}{found}");
+                println!("{told}{found} (fewer than {fewer_than} expected)");
+            }
             (Some(Expected::Share { share }), None) => {
-                let n = self.count as f64;
+                let n = sent.requests as f64;
                 let bound = Z * (n * share * (1.0 - share)).sqrt();
                 let off = (spans.len() as f64 - n * share).abs();
                 assert!(
@@ -213,8 +329,8 @@ impl Step {
                 println!("{told}{found} ({:.0} ± {bound:.0} expected)", n * share);
             }
             (None, Some(tree)) => {
-                self.check_trees(tree, spans);
-                let trees = match self.count {
+                self.check_trees(tree, sent, spans);
+                let trees = match sent.requests {
                     1 => "one tree".to_owned(),
                     n => format!("{n} trees alike"),
                 };
@@ -241,12 +357,15 @@ impl Step {
             }
             told += &like.told(&whose, those().next());
         }
-        if self.count == 1 {
+        if sent.requests == 1 && !spans.is_empty() {
             println!("{}{told}", drawn(spans));
+        }
+        if !sent.told.is_empty() {
+            println!("{}", sent.told);
         }
     }
 
-    fn check_trees(&self, tree: &[String], spans: &[ReceivedSpan]) {
+    fn check_trees(&self, tree: &[String], sent: &Sent, spans: &[ReceivedSpan]) {
         let what = &self.what;
         let traces = waterfall::group_by_trace(spans);
         let differs = |trace: &&Vec<ReceivedSpan>| tree::lines(trace) != tree;
@@ -257,9 +376,59 @@ impl Step {
                 drawn(trace)
             );
         }
-        assert_eq!(traces.len() as u64, self.count, "{what}: traces");
+        assert_eq!(traces.len() as u64, sent.requests, "{what}: traces");
         for trace in &traces {
             assert_eq!(above(trace), self.below, "{what}: the span above the tree");
+        }
+    }
+}
+
+/// Requests, so many a second, for as long as `f` takes.
+fn while_under_load<T>(
+    addr: SocketAddr,
+    path: &str,
+    per_second: u64,
+    f: impl FnOnce() -> T,
+) -> (LoadReport, T) {
+    const PART: Duration = Duration::from_millis(100);
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            let mut sum = LoadReport::default();
+            while !over.load(Ordering::Relaxed) {
+                let part = load::run_paced(addr, path, 8, per_second, PART);
+                sum.ok += part.ok;
+                sum.failed += part.failed;
+                sum.max = sum.max.max(part.max);
+                for (status, count) in part.statuses {
+                    *sum.statuses.entry(status).or_insert(0) += count;
+                }
+            }
+            sum
+        });
+        let set = SetOnDrop(&over);
+        let value = f();
+        drop(set);
+        (load.join().expect("the load"), value)
+    })
+}
+
+/// So that a thread ends when another one panics, too.
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Says which step it was that something panicked in.
+struct NameOnPanic<'a>(&'a str);
+
+impl Drop for NameOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- in the step {:?}", self.0);
         }
     }
 }
@@ -347,7 +516,7 @@ impl Like {
 }
 
 /// Whether a value is as a pattern has it, in which one `*` stands for anything.
-fn is_like(value: &str, pattern: &str) -> bool {
+pub(super) fn is_like(value: &str, pattern: &str) -> bool {
     match pattern.split_once('*') {
         None => value == pattern,
         Some((start, end)) => {
@@ -378,7 +547,7 @@ fn json(value: Option<&any_value::Value>) -> Value {
     }
 }
 
-fn plural(n: u64, what: &str) -> String {
+pub(super) fn plural(n: u64, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
@@ -421,22 +590,28 @@ mod tests {
         assert_eq!(strays, spans[2..3]);
     }
 
-    fn step(count: u64, tree: &[&str]) -> Step {
+    /// What a step of two requests did.
+    const TWO: Sent = Sent {
+        requests: 2,
+        told: String::new(),
+    };
+
+    fn step(tree: &[&str]) -> Step {
         let step = serde_json::json!({
-            "what": "test", "to": 1, "path": "/", "count": count, "tree": tree,
+            "what": "test", "to": 1, "path": "/", "count": 2, "tree": tree,
         });
         serde_json::from_value(step).expect("a step")
     }
 
     #[test]
     fn a_tree_for_each_request() {
-        step(2, &[" UNSPECIFIED "]).check(&[span(1, None), span(2, None)]);
+        step(&[" UNSPECIFIED "]).check(&TWO, vec![span(1, None), span(2, None)]);
     }
 
     #[test]
     #[should_panic(expected = "traces")]
     fn a_request_without_a_tree() {
-        step(3, &[" UNSPECIFIED "]).check(&[span(1, None), span(2, None)]);
+        step(&[" UNSPECIFIED "]).check(&TWO, vec![span(1, None)]);
     }
 
     #[test]
@@ -449,7 +624,7 @@ mod tests {
             },
             ..Default::default()
         };
-        step(2, &[" UNSPECIFIED "]).check(&[span(1, None), other]);
+        step(&[" UNSPECIFIED "]).check(&TWO, vec![span(1, None), other]);
     }
 
     fn those(like: Value) -> Step {
@@ -463,7 +638,7 @@ mod tests {
     fn those_of_a_kind_are_alike() {
         let like =
             serde_json::json!({ "kind": "UNSPECIFIED", "attributes": { "url.query": "a*" } });
-        those(like).check(&[span(1, Some("a=1")), span(2, Some("a=2"))]);
+        those(like).check(&TWO, vec![span(1, Some("a=1")), span(2, Some("a=2"))]);
     }
 
     #[test]
@@ -471,13 +646,13 @@ mod tests {
     fn one_of_a_kind_is_not() {
         let like =
             serde_json::json!({ "kind": "UNSPECIFIED", "attributes": { "url.query": "a*" } });
-        those(like).check(&[span(1, Some("a=1")), span(2, None)]);
+        those(like).check(&TWO, vec![span(1, Some("a=1")), span(2, None)]);
     }
 
     #[test]
     #[should_panic(expected = "no span is of SERVER")]
     fn none_is_of_the_kind() {
         let like = serde_json::json!({ "kind": "SERVER" });
-        those(like).check(&[span(1, Some("a=1")), span(2, None)]);
+        those(like).check(&TWO, vec![span(1, Some("a=1")), span(2, None)]);
     }
 }
