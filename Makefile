@@ -1,10 +1,12 @@
 # Sidespan. `make help` lists what there is.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help run example test test-unit test-e2e check bench-core fuzz validate schema w3c live-check wasm envoy clean
+.PHONY: help run example test test-unit test-e2e check bench-core fuzz validate schema w3c live-check soak wasm trap envoy clean
 
 # Seconds of each fuzz target.
 FUZZ_SECONDS ?= 20
+# Seconds of each failure; five times that for a dead collector.
+SOAK_SECONDS ?= 60
 FUZZ_TARGETS := traceparent tracestate b3 configuration
 
 help: ## This list
@@ -16,13 +18,13 @@ run: wasm envoy ## A small mesh of four Envoys that prints its traces; ONCE=1 en
 example: wasm envoy ## One of examples/, by NAME=
 	@cargo run --quiet --locked -p sidespan-harness --bin example -- $(NAME)
 
-test: wasm envoy ## Everything that proves it: units, tables, properties, real Envoys (ENVOY_VERSION=1.38.2 for another)
+test: wasm trap envoy ## Everything that proves it: units, tables, properties, real Envoys (ENVOY_VERSION=1.38.2 for another)
 	@cargo test --quiet --locked --workspace --exclude sidespan-proxy-wasm
 
 test-unit: ## What needs no Envoy
 	@cargo test --quiet --locked -p sidespan-core
 
-test-e2e: wasm envoy ## What needs one
+test-e2e: wasm trap envoy ## What needs one
 	@cargo test --quiet --locked -p sidespan-e2e
 
 check: ## Format, lints, who may import whom, docs
@@ -33,6 +35,9 @@ bench-core: ## What a decision costs with one rule and with two hundred
 
 fuzz: ## Each parser for FUZZ_SECONDS
 	@./filter/core/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
+soak: wasm envoy ## Failing collectors for long, under full load from wrk: SOAK_SECONDS=60 each
+	@SOAK_SECONDS=$(SOAK_SECONDS) cargo test --quiet --locked -p sidespan-e2e -- --ignored --nocapture --test-threads 1 soak::
 
 w3c: wasm envoy ## The official W3C trace-context suite against the filter; W3C_SUITE=DIR uses a clone that is there
 	@./tests/w3c/run.sh
@@ -48,6 +53,9 @@ schema: ## filter/config.schema.json, from the code
 
 wasm: ## dist/sidespan.wasm
 	@./filter/proxy-wasm/build.sh
+
+trap: wasm
+	@./filter/proxy-wasm/build.sh trap
 
 envoy: ## Finds or installs an Envoy; ENVOY_PATH or ENVOY_VERSION choose one
 	@./tests/harness/find-envoy.sh

@@ -4,6 +4,7 @@ use super::read::{At, FromText, Read};
 use serde_json::Value;
 use sidespan_core::attribute::OwnedValue;
 use sidespan_core::custom_tag::TagType;
+use sidespan_core::exporter::{ExportHeader, Secret, is_header_value};
 use sidespan_core::propagation::{Format, Incoming};
 use sidespan_core::request::{Direction, MetadataKind};
 use sidespan_core::rule::Action;
@@ -20,6 +21,26 @@ pub(super) struct ClusterName(pub(super) String);
 
 /// A value of `:authority`; empty for the default.
 pub(super) struct Authority(pub(super) String);
+
+/// A header that an export may have besides those that it has anyway, in lower
+/// case.
+#[derive(Default)]
+pub(super) struct ExportHeaderName(pub(super) String);
+
+/// What a header says; never shown.
+#[derive(Default)]
+pub(super) struct HeaderValue(pub(super) Secret);
+
+/// Headers with secrets among them: no fault shows a value of theirs.
+#[derive(Default)]
+pub(super) struct ExportHeaders(pub(super) Vec<ExportHeader>);
+
+/// The path of a URL.
+pub(super) struct UrlPath(pub(super) String);
+
+/// Whether a body is compressed.
+#[derive(Clone, Copy)]
+pub(super) struct Compression(pub(super) bool);
 
 /// A span's kind; `None` for auto.
 #[derive(Clone, Copy)]
@@ -138,6 +159,10 @@ named! {
         "server" => Self(Some(SpanKind::Server)),
         "client" => Self(Some(SpanKind::Client)),
     }
+    Compression: "a compression" {
+        "none" => Self(false),
+        "gzip" => Self(true),
+    }
     Vocabulary: "a set of attributes" {
         "stable" => Self::Stable,
         "envoy" => Self::Envoy,
@@ -207,6 +232,66 @@ impl FromText for Authority {
             Ok(Self(text.to_owned()))
         } else {
             Err("is not a host, expected such as collector.example:4317")
+        }
+    }
+}
+
+impl FromText for ExportHeaderName {
+    fn from_text(text: &str) -> Result<Self, &'static str> {
+        /// Those that the protocol sets, and those of a connection.
+        const TAKEN: [&str; 13] = [
+            "connection",
+            "content-encoding",
+            "content-length",
+            "content-type",
+            "expect",
+            "host",
+            "keep-alive",
+            "proxy-connection",
+            "te",
+            "trailer",
+            "transfer-encoding",
+            "upgrade",
+            "user-agent",
+        ];
+        let Token(name) = Token::from_text(text)?;
+        let name = name.to_ascii_lowercase();
+        let is_taken = name.starts_with(':') || name.starts_with("grpc-");
+        if is_taken || TAKEN.contains(&name.as_str()) {
+            Err("is a header of the protocol or the connection")
+        } else {
+            Ok(Self(name))
+        }
+    }
+}
+
+impl FromText for HeaderValue {
+    fn from_text(text: &str) -> Result<Self, &'static str> {
+        match is_header_value(text) {
+            true => Ok(Self(Secret(text.to_owned()))),
+            false => Err("cannot be the value of a header"),
+        }
+    }
+}
+
+impl Read for ExportHeaders {
+    fn read(at: &At<'_>) -> Option<Self> {
+        Vec::read(&at.as_secret()).map(Self)
+    }
+}
+
+impl Default for UrlPath {
+    fn default() -> Self {
+        Self("/v1/traces".to_owned())
+    }
+}
+
+impl FromText for UrlPath {
+    fn from_text(text: &str) -> Result<Self, &'static str> {
+        if text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("is not a path, expected such as /v1/traces")
         }
     }
 }

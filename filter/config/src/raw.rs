@@ -2,19 +2,21 @@
 //! their keys.
 
 use super::leaf::{
-    Authority, AutoOrBool, ClusterName, Count, Formats, KindName, Named as _, OptionalHeaderName,
-    Rate, ResourceAttributes, SamplerType, Size, StatusCode, Text, Token,
+    Authority, AutoOrBool, ClusterName, Compression, Count, ExportHeaderName, ExportHeaders,
+    Formats, HeaderValue, KindName, Named as _, OptionalHeaderName, Rate, ResourceAttributes,
+    SamplerType, Size, StatusCode, Text, Token, UrlPath,
 };
 use super::read::{At, FromText, Key, Read, object};
 use serde_json::Value;
 use sidespan_core::batch::BatchConfig;
 use sidespan_core::config;
 use sidespan_core::custom_tag::{self, Source, TagType};
-use sidespan_core::exporter::{OtlpGrpc, default_authority};
+use sidespan_core::exporter::{self, ExporterConfig, HeaderSource, Protocol, default_authority};
 use sidespan_core::keep;
 use sidespan_core::matcher::{self, Pattern, SafeRegex, StringMatcher};
 use sidespan_core::propagation::{Incoming, Propagator};
 use sidespan_core::request::{Direction, MetadataKind};
+use sidespan_core::retry::RetryConfig;
 use sidespan_core::rule::{self, Action};
 use sidespan_core::sampler::{self, RateLimit, Ratio, Root};
 use sidespan_core::span::Limits;
@@ -50,11 +52,16 @@ object! {
         route_metadata: Option<bool>,
     }
 
+    #[check(has_one_protocol)]
     struct Exporter {
         /// OTLP over gRPC.
-        otlp_grpc: Grpc,
+        otlp_grpc: Option<Grpc>,
+        /// OTLP over HTTP, binary protobuf.
+        otlp_http: Option<Http>,
         /// How spans wait.
         batch: Option<BatchConfig>,
+        /// When an export that failed is tried again.
+        retry: Option<RetryConfig>,
     }
 
     #[check(authority_is_known)]
@@ -65,6 +72,45 @@ object! {
         authority: Option<Authority>,
         /// How long a call may take; default 10s.
         timeout: Option<Duration>,
+        /// Sent with each call.
+        headers: Option<ExportHeaders>,
+    }
+
+    #[check(authority_is_known)]
+    struct Http {
+        /// An Envoy cluster.
+        cluster: ClusterName,
+        /// The `:authority` of each call; default: the host in `outbound|PORT|SUBSET|HOST`, else the cluster's name.
+        authority: Option<Authority>,
+        /// Default /v1/traces.
+        path: Option<UrlPath>,
+        /// How long a call may take; default 10s.
+        timeout: Option<Duration>,
+        /// Sent with each call.
+        headers: Option<ExportHeaders>,
+        /// Default none.
+        compression: Option<Compression>,
+    }
+
+    /// A header of each export.
+    #[check(has_one_source)]
+    struct Header => exporter::ExportHeader {
+        /// Its name.
+        name: ExportHeaderName,
+        /// What it says.
+        value: Option<HeaderValue>,
+        /// The variable of the VM's environment that holds what it says.
+        environment: Option<Text>,
+    }
+
+    #[check(intervals_fit)]
+    struct Retry => RetryConfig {
+        /// The wait after a first failure; default 1s.
+        initial_interval: Option<Duration>,
+        /// What the wait grows to; default 30s.
+        max_interval: Option<Duration>,
+        /// How long a batch is tried; default 300s.
+        max_elapsed_time: Option<Duration>,
     }
 
     #[check(batch_fits)]
@@ -256,7 +302,11 @@ impl From<Config> for config::Config {
         Self {
             service_name: raw.service_name.unwrap_or_default(),
             resource_attributes: raw.resource_attributes.unwrap_or_default().0,
-            exporter: raw.exporter.otlp_grpc.into(),
+            exporter: exporter(
+                raw.exporter.otlp_grpc,
+                raw.exporter.otlp_http,
+                raw.exporter.retry,
+            ),
             batch: raw.exporter.batch.unwrap_or_default(),
             propagator: Propagator {
                 extract: propagation.extract.map_or(propagator.extract, |f| f.0),
@@ -277,16 +327,60 @@ impl From<Config> for config::Config {
     }
 }
 
-impl From<Grpc> for OtlpGrpc {
-    fn from(raw: Grpc) -> Self {
-        let ClusterName(cluster) = raw.cluster;
+/// Of the two protocols one is there.
+fn exporter(grpc: Option<Grpc>, http: Option<Http>, retry: Option<RetryConfig>) -> ExporterConfig {
+    let (protocol, call) = match (grpc, http) {
+        (_, Some(http)) => {
+            let protocol = Protocol::Http {
+                path: http.path.unwrap_or_default().0,
+                gzip: http.compression.is_some_and(|compression| compression.0),
+            };
+            let call = Grpc {
+                cluster: http.cluster,
+                authority: http.authority,
+                timeout: http.timeout,
+                headers: http.headers,
+            };
+            (protocol, call)
+        }
+        (grpc, None) => (Protocol::Grpc, grpc.unwrap_or_default()),
+    };
+    let ClusterName(cluster) = call.cluster;
+    ExporterConfig {
+        authority: match call.authority {
+            Some(Authority(authority)) if !authority.is_empty() => authority,
+            _ => default_authority(&cluster).to_owned(),
+        },
+        timeout: call.timeout.unwrap_or(Duration::from_secs(10)),
+        headers: call.headers.unwrap_or_default().0,
+        protocol,
+        retry: retry.unwrap_or_default(),
+        cluster,
+    }
+}
+
+impl From<Header> for exporter::ExportHeader {
+    fn from(raw: Header) -> Self {
         Self {
-            authority: match raw.authority {
-                Some(Authority(authority)) if !authority.is_empty() => authority,
-                _ => default_authority(&cluster).to_owned(),
+            name: raw.name.0,
+            source: match raw.environment {
+                Some(Text(variable)) => HeaderSource::Environment(variable),
+                None => HeaderSource::Value(raw.value.unwrap_or_default().0),
             },
-            timeout: raw.timeout.unwrap_or(Duration::from_secs(10)),
-            cluster,
+        }
+    }
+}
+
+impl From<Retry> for RetryConfig {
+    fn from(raw: Retry) -> Self {
+        let default = Self::default();
+        let initial_interval = raw.initial_interval.unwrap_or(default.initial_interval);
+        Self {
+            initial_interval,
+            max_interval: raw
+                .max_interval
+                .unwrap_or(default.max_interval.max(initial_interval)),
+            max_elapsed_time: raw.max_elapsed_time.unwrap_or(default.max_elapsed_time),
         }
     }
 }
@@ -490,6 +584,33 @@ fn authority_is_known(grpc: &At<'_>) {
         && let Err(wrong) = Authority::from_text(host)
     {
         grpc.fault_of("authority", format!("{host:?} {wrong}"));
+    }
+}
+
+pub(super) const PROTOCOLS: [&str; 2] = ["otlp_grpc", "otlp_http"];
+
+fn has_one_protocol(exporter: &At<'_>) {
+    exporter.has_one("protocols", &PROTOCOLS);
+}
+
+fn has_one_source(header: &At<'_>) {
+    header.has_one("sources", &["value", "environment"]);
+}
+
+fn intervals_fit(retry: &At<'_>) {
+    let text = |key| retry.value.get(key).and_then(Value::as_str);
+    let (initial, most) = (
+        text("initial_interval").unwrap_or("1s"),
+        text("max_interval"),
+    );
+    if let Some(most) = most
+        && let Ok(least) = Duration::from_text(initial)
+        && Duration::from_text(most).is_ok_and(|most| most < least)
+    {
+        retry.fault_of(
+            "max_interval",
+            format!("{most:?} is less than initial_interval, {initial:?}"),
+        );
     }
 }
 

@@ -19,6 +19,7 @@ pub(super) fn document<T: Read>(value: &Value) -> Result<T, Faults> {
         value,
         place: Place::Document,
         faults: &faults,
+        is_secret: false,
     });
     let faults = faults.into_inner();
     match read {
@@ -54,9 +55,12 @@ pub(super) struct At<'a> {
     pub(super) value: &'a Value,
     place: Place<'a>,
     faults: &'a Cell<Faults>,
+    /// Faults must not show it, nor what is in it.
+    is_secret: bool,
 }
 
 /// A place in the document.
+#[derive(Clone, Copy)]
 enum Place<'a> {
     Document,
     Key(&'a Place<'a>, &'a str),
@@ -102,6 +106,7 @@ impl At<'_> {
 
     fn add_wrong(&self, wrong: &str) {
         let value = match self.value {
+            _ if self.is_secret => "what stands here".to_owned(),
             // What a long list holds says nothing of what it should have been.
             Value::Array(_) => "a list".to_owned(),
             Value::Object(_) => "an object".to_owned(),
@@ -109,6 +114,16 @@ impl At<'_> {
             other => other.to_string(),
         };
         self.fault(format!("{value} {wrong}"));
+    }
+
+    /// The same value, shown by no fault.
+    pub(super) fn as_secret(&self) -> At<'_> {
+        At {
+            value: self.value,
+            place: self.place,
+            faults: self.faults,
+            is_secret: true,
+        }
     }
 
     /// A text.
@@ -147,6 +162,7 @@ impl At<'_> {
             value: self.value.get(key)?,
             place: Place::Key(&self.place, key),
             faults: self.faults,
+            is_secret: self.is_secret,
         })
     }
 
@@ -158,6 +174,7 @@ impl At<'_> {
             value,
             place: Place::Item(&self.place, index),
             faults: self.faults,
+            is_secret: self.is_secret,
         })
     }
 
@@ -176,7 +193,11 @@ impl At<'_> {
         };
         for key in object.keys().filter(|key| !keys.contains(&key.as_str())) {
             let keys = keys.join(", ");
-            self.fault_of(key, format!("unknown key, expected one of {keys}"));
+            // A secret with a comma in it may have become a key.
+            match self.is_secret {
+                true => self.fault(format!("an unknown key, expected one of {keys}")),
+                false => self.fault_of(key, format!("unknown key, expected one of {keys}")),
+            }
         }
         Some(())
     }

@@ -1,12 +1,14 @@
 //! The document's JSON Schema, from the types that read it.
 
 use super::leaf::{
-    Authority, AutoOrBool, ClusterName, Count, Formats, OptionalHeaderName, Rate,
-    ResourceAttributes, Size, StatusCode, Text, Token,
+    Authority, AutoOrBool, ClusterName, Count, ExportHeaderName, ExportHeaders, Formats,
+    HeaderValue, OptionalHeaderName, Rate, ResourceAttributes, Size, StatusCode, Text, Token,
+    UrlPath,
 };
-use super::raw::{Allow, Config, PATTERNS, StringMatch};
+use super::raw::{Allow, Config, PATTERNS, PROTOCOLS, StringMatch};
 use super::read;
 use serde_json::{Map, Value, json};
+use sidespan_core::exporter::ExportHeader;
 use sidespan_core::matcher::StringMatcher;
 use sidespan_core::propagation::Format;
 use sidespan_core::sampler::Ratio;
@@ -18,6 +20,9 @@ use std::time::Duration;
 pub(super) fn schema() -> Value {
     let mut definitions = Map::new();
     let mut schema = object::<Config>(&mut definitions);
+    if let Some(Value::Object(exporter)) = definitions.get_mut("Exporter") {
+        exporter.insert("oneOf".to_owned(), one_of(&PROTOCOLS));
+    }
     let more = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$defs": definitions,
@@ -89,6 +94,13 @@ fn object<T: Object>(definitions: &mut Definitions) -> Map<String, Value> {
     schema
 }
 
+/// That exactly one of a few keys is there.
+fn one_of(keys: &[&str]) -> Value {
+    keys.iter()
+        .map(|key| json!({ "required": [key] }))
+        .collect()
+}
+
 /// A reference to a definition, which is made if it is not there.
 fn reference(
     name: &str,
@@ -124,8 +136,7 @@ impl Schema for StringMatcher {
     fn schema(definitions: &mut Definitions) -> Value {
         reference("StringMatcher", definitions, |definitions| {
             let mut schema = object::<StringMatch>(definitions);
-            let one_of = PATTERNS.map(|pattern| json!({ "required": [pattern] }));
-            schema.insert("oneOf".to_owned(), one_of.to_vec().into());
+            schema.insert("oneOf".to_owned(), one_of(&PATTERNS));
             schema
         })
     }
@@ -141,6 +152,12 @@ impl Schema for QueryPolicy {
 impl Schema for Formats {
     fn schema(definitions: &mut Definitions) -> Value {
         json!({ "type": "array", "items": Format::schema(definitions), "uniqueItems": true })
+    }
+}
+
+impl Schema for ExportHeaders {
+    fn schema(definitions: &mut Definitions) -> Value {
+        Vec::<ExportHeader>::schema(definitions)
     }
 }
 
@@ -168,6 +185,9 @@ leaves! {
     Text => { "type": "string", "minLength": 1 };
     Token => { "type": "string", "minLength": 1 };
     OptionalHeaderName => { "type": "string" };
+    ExportHeaderName => { "type": "string", "minLength": 1 };
+    HeaderValue => { "type": "string" };
+    UrlPath => { "type": "string", "pattern": "^/" };
     AutoOrBool => { "enum": ["auto", true, false] };
     ResourceAttributes => {
         "type": "object",

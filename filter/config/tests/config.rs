@@ -15,9 +15,10 @@ use sidespan_config::{Fault, Faults};
 use sidespan_core::attribute::OwnedValue;
 use sidespan_core::config::Config;
 use sidespan_core::custom_tag::{CustomTag, Source, TagType};
-use sidespan_core::exporter::default_authority;
+use sidespan_core::exporter::{ExportHeader, HeaderSource, Protocol, Secret, default_authority};
 use sidespan_core::propagation::{Format, Incoming};
 use sidespan_core::request::{Direction, MetadataKind};
+use sidespan_core::retry::RetryConfig;
 use sidespan_core::rule::{Action, Rule};
 use sidespan_core::sampler::{Ratio, Root, Sampler, Threshold, rewrite};
 use sidespan_core::span::SpanKind;
@@ -25,6 +26,7 @@ use sidespan_core::span_name::{Field, Part, SpanName};
 use sidespan_core::stream::{SpanConfig, Vocabulary};
 use sidespan_core::trace_state::TraceState;
 use sidespan_core::url::QueryPolicy;
+use std::time::Duration;
 
 fn rows() -> Vec<Value> {
     serde_json::from_str(include_str!("../../../tests/vectors/config.json")).unwrap()
@@ -54,11 +56,14 @@ fn as_json(config: &Config) -> Value {
         "service_name": config.service_name,
         "cluster": config.exporter.cluster,
         "authority": config.exporter.authority,
-        "timeout_ms": u64::try_from(config.exporter.timeout.as_millis()).unwrap(),
+        "timeout_ms": millis(config.exporter.timeout),
+        "protocol": protocol(&config.exporter.protocol),
+        "headers": config.exporter.headers.iter().map(header).collect::<Vec<_>>(),
+        "retry": retry(&config.exporter.retry),
         "max_queue_size": config.batch.max_queue_size,
         "max_queue_bytes": config.batch.max_queue_bytes,
         "max_export_batch_size": config.batch.max_export_batch_size,
-        "schedule_delay_ms": u64::try_from(config.batch.schedule_delay.as_millis()).unwrap(),
+        "schedule_delay_ms": millis(config.batch.schedule_delay),
         "max_concurrent_exports": config.batch.max_concurrent_exports,
         "extract": names(&config.propagator.extract),
         "inject": names(&config.propagator.inject),
@@ -67,7 +72,7 @@ fn as_json(config: &Config) -> Value {
         "sampler": sampler(&config.sampler),
         "keep": {
             "errors": config.keep.errors,
-            "slower_than_ms": config.keep.slower_than.map(|bound| bound.as_millis() as u64),
+            "slower_than_ms": config.keep.slower_than.map(millis),
             "response_flags": config.keep.response_flags,
             "status_codes": config.keep.status_codes,
             "retried": config.keep.retried,
@@ -78,6 +83,34 @@ fn as_json(config: &Config) -> Value {
         "custom_tags": config.custom_tags.iter().map(tag).collect::<Vec<_>>(),
         "span": span(&config.span),
         "url_query": url_query(&config.span.url_query),
+    })
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap()
+}
+
+fn protocol(protocol: &Protocol) -> Value {
+    match protocol {
+        Protocol::Grpc => json!("grpc"),
+        Protocol::Http { path, gzip } => json!({"http": {"path": path, "gzip": gzip}}),
+    }
+}
+
+fn header(header: &ExportHeader) -> Value {
+    match &header.source {
+        HeaderSource::Value(Secret(value)) => json!({"name": header.name, "value": value}),
+        HeaderSource::Environment(variable) => {
+            json!({"name": header.name, "environment": variable})
+        }
+    }
+}
+
+fn retry(retry: &RetryConfig) -> Value {
+    json!({
+        "initial_interval_ms": millis(retry.initial_interval),
+        "max_interval_ms": millis(retry.max_interval),
+        "max_elapsed_time_ms": millis(retry.max_elapsed_time),
     })
 }
 
@@ -351,12 +384,164 @@ fn a_fault_does_not_repeat_a_long_value() {
     assert!(error.to_string().len() < 100, "{error}");
 }
 
+/// Both parts of a secret, should one be cut.
+const SECRET: [&str; 2] = ["s3cr3t", "12345"];
+
+fn shows_secret(text: &str) -> bool {
+    SECRET.iter().any(|part| text.contains(part))
+}
+
+/// What is told of a document that is wrong, as it is shown and as it is
+/// debugged.
+fn told(document: &Value) -> String {
+    match sidespan_config::parse(document.to_string().as_bytes()) {
+        Ok(config) => panic!("{document} gave {config:?}"),
+        Err(faults) => format!("{faults} {faults:?}"),
+    }
+}
+
+/// Each protocol with something in place of its headers.
+fn with_headers(headers: &Value) -> [Value; 2] {
+    ["otlp_grpc", "otlp_http"].map(|protocol| {
+        let keys = json!({"cluster": "c", "headers": headers});
+        json!({"exporter": {protocol: keys}})
+    })
+}
+
+/// A header may hold a token, and faults go to a log that others read.
+#[test]
+fn no_fault_shows_what_a_header_says() {
+    let values = [
+        json!("s3cr3t\n12345"),
+        json!("s3cr3t-12345\n"),
+        json!(" s3cr3t-12345"),
+        json!("s3cr3t-12345\t"),
+        json!("s3cr3t\u{0}12345"),
+        json!("s3cr3t\u{7f}12345"),
+        json!(12345),
+        json!(-12345),
+        json!(12345.75),
+        json!(["s3cr3t-12345"]),
+        json!({"s3cr3t-12345": "s3cr3t-12345"}),
+        json!([[{"a": {"b": "s3cr3t-12345"}}]]),
+    ];
+    let texts = values.iter().filter(|value| value.is_string());
+    let mut headers = vec![
+        json!("x=s3cr3t-12345"),
+        json!("s3cr3t-12345"),
+        json!(12345),
+        json!({"x": "s3cr3t-12345"}),
+        json!({"s3cr3t-12345": 1}),
+        json!({"name": "x", "value": "s3cr3t-12345"}),
+        json!(["s3cr3t-12345"]),
+        json!(["x: s3cr3t-12345", "y: s3cr3t-12345"]),
+        json!([["x", "s3cr3t-12345"]]),
+        json!([12345]),
+        json!([{"x": "s3cr3t-12345"}]),
+        json!([{"value": "s3cr3t-12345"}]),
+        json!([{"name": "x: s3cr3t-12345", "value": "1"}]),
+        json!([{"name": "x=s3cr3t-12345"}]),
+        json!([{"name": "x", "values": "s3cr3t-12345"}]),
+        json!([{"name": "x", "Value": {"inline": "s3cr3t-12345"}}]),
+        json!([{"name": "x", "value": "s3cr3t-12345", "environment": "s3cr3t-12345"}]),
+        json!([{"name": "content-type", "value": "s3cr3t-12345"}]),
+        json!([{"name": "x y", "value": "s3cr3t-12345"}]),
+    ];
+    for value in &values {
+        headers.push(json!([{"name": "x", "value": value}]));
+        headers.push(json!([{"name": "y", "value": "1"}, {"name": "x", "value": value}]));
+        headers.push(json!([{"name": value, "value": "1"}]));
+    }
+    for value in values.iter().filter(|value| !value.is_string()) {
+        headers.push(json!([{"name": "x", "environment": value}]));
+    }
+    headers.extend(texts.cloned());
+    for document in headers.iter().flat_map(with_headers) {
+        let told = told(&document);
+        assert!(!shows_secret(&told), "{document}: {told}");
+        assert!(told.contains(".headers"), "{document}: {told}");
+    }
+}
+
+/// Where a header's place was missed, its value is that of an unknown key.
+#[test]
+fn no_fault_shows_a_header_in_a_wrong_place() {
+    let headers = [
+        json!("x=s3cr3t-12345"),
+        json!({"x": "s3cr3t-12345"}),
+        json!([{"name": "x", "value": "s3cr3t-12345"}]),
+        json!(12345),
+    ];
+    for headers in &headers {
+        for document in [
+            json!({"exporter": {"otlp_grpc": {"cluster": "c", "header": headers}}}),
+            json!({"exporter": {"otlp_http": {"cluster": "c", "Headers": headers}}}),
+            json!({"exporter": {"otlp_grpc": {"cluster": "c", "metadata": headers}}}),
+            json!({"exporter": {"otlp_grpc": {"cluster": "c"}, "headers": headers}}),
+            json!({"exporter": {"otlp_grpc": {"cluster": "c"}, "batch": {"headers": headers}}}),
+            json!({"exporter": {"otlp_grpc": {"cluster": "c"}, "retry": {"headers": headers}}}),
+            json!({"exporter": {"otlp_grpc": {"cluster": "c"}}, "headers": headers}),
+            json!({"exporter": {"otlp_grpc": {"cluster": "c", "value": headers}}}),
+            json!({"exporter": {"headers": headers}}),
+            json!({"exporter": [headers]}),
+            json!({"exporter": {"otlp_grpc": [headers]}}),
+        ] {
+            let told = told(&document);
+            assert!(!shows_secret(&told), "{document}: {told}");
+        }
+    }
+}
+
+/// `{ name: x, value: Basic a,b }` of YAML has the key `b`.
+#[test]
+fn no_fault_shows_a_part_of_a_value_that_became_a_key() {
+    for header in [
+        json!({"name": "x", "value": "Basic a", "s3cr3t-12345": null}),
+        json!({"name": "x", "s3cr3t-12345": null}),
+        json!({"s3cr3t-12345": null}),
+    ] {
+        for document in with_headers(&json!([header])) {
+            let told = told(&document);
+            assert!(!shows_secret(&told), "{document}: {told}");
+        }
+    }
+}
+
+/// What stands beside headers is shown as ever: only they are secret.
+#[test]
+fn a_secret_ends_with_its_headers() {
+    let document = json!({"exporter": {"otlp_http": {
+        "authority": "a b",
+        "cluster": "c",
+        "headers": [{"name": "x", "value": "s3cr3t\n12345"}],
+        "path": "p",
+        "timeout": "1h",
+    }}});
+    let told = told(&document);
+    assert!(!shows_secret(&told), "{told}");
+    for shown in ["\"a b\" is not", "\"p\" is not", "\"1h\" is not"] {
+        assert!(told.contains(shown), "{shown}: {told}");
+    }
+}
+
+/// A configuration that is right may be debugged, too.
+#[test]
+fn a_configuration_does_not_show_what_a_header_says() {
+    for document in with_headers(&json!([{"name": "x-token", "value": "s3cr3t-12345"}])) {
+        let config = sidespan_config::parse(document.to_string().as_bytes()).unwrap();
+        let text = format!("{config:?} {config:#?}");
+        assert!(text.contains("x-token"), "{text}");
+        assert!(!shows_secret(&text), "{text}");
+    }
+}
+
 /// Every key of a document is one that its unknown neighbours are told of, and
 /// a document with any one of its keys misspelt is refused at that place.
 #[test]
 fn each_key_misspelt_is_a_fault_of_its_own() {
     let every_key = [
         "every_key",
+        "export_http_every_key",
         "decision_keep_all",
         "decision_rule_of_every_key",
     ];
@@ -375,7 +560,12 @@ fn each_key_misspelt_is_a_fault_of_its_own() {
             let value = object.remove(key).unwrap();
             object.insert(format!("{key}x"), value);
             let faults = sidespan_config::parse(changed.to_string().as_bytes()).unwrap_err();
-            let wanted = place_of(&format!("{pointer}x"));
+            // Of what is secret not even a key is shown.
+            let is_secret = parent.starts_with("/exporter/") && parent.contains("/headers/");
+            let wanted = match is_secret {
+                true => place_of(parent),
+                false => place_of(&format!("{pointer}x")),
+            };
             assert!(
                 faults.iter().any(|f| f.place == wanted),
                 "{wanted}: {faults}"

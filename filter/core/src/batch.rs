@@ -1,9 +1,10 @@
-//! The queue between the end of a span and its export: bounded in spans and
-//! in bytes, cut into batches.
+//! The queue between the end of a span and the collector's word that it has
+//! it: bounded in spans and in bytes, cut into batches.
 
 use crate::otlp::{put_span, scope_span_len};
 use crate::span::Span;
-use std::collections::VecDeque;
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
 /// The limits of the queue (OpenTelemetry specification, BatchSpanProcessor).
@@ -35,114 +36,248 @@ impl Default for BatchConfig {
 
 /// Encoded spans, the body of one export.
 #[derive(Debug, Default)]
-pub struct Batch {
+pub(crate) struct Batch {
     pub(crate) spans: Vec<u8>,
     pub(crate) count: usize,
     /// When its first span ended.
     opened_unix_nanos: u64,
+    /// Exports of it that failed.
+    pub(crate) failures: u32,
+    /// When the first of its exports began.
+    pub(crate) first_sent_unix_nanos: u64,
 }
 
-/// The queue was full and the span is lost.
+/// A batch whose export failed, and when it may be sent again.
+#[derive(Debug)]
+struct Waiting {
+    due_unix_nanos: u64,
+    batch: Batch,
+}
+
+impl Ord for Waiting {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.due_unix_nanos.cmp(&other.due_unix_nanos)
+    }
+}
+
+impl PartialOrd for Waiting {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Waiting {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Waiting {}
+
+/// Why a span does not get into the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueueFull;
+pub(crate) enum Refusal {
+    /// There is no room for it.
+    QueueFull,
+    /// It would not fit into any message.
+    TooLarge,
+}
 
 /// Queues spans, encoded, and hands them out in batches. The newest are
 /// refused when the queue is full: what waits longest is what the collector
 /// is about to get.
+///
+/// A batch that was taken has left the queue, and one that comes back is
+/// never refused: its spans were let in once. So the bounds may be passed by
+/// the exports that were under way, until there is room again for new spans.
 #[derive(Debug)]
-pub struct BatchSpanProcessor {
+pub(crate) struct BatchSpanProcessor {
     config: BatchConfig,
-    full: VecDeque<Batch>,
+    /// How many bytes of spans fit into a message.
+    max_batch_bytes: usize,
+    ready: VecDeque<Batch>,
     open: Batch,
+    /// The open batch has waited long enough.
+    open_is_due: bool,
+    waiting: BinaryHeap<Reverse<Waiting>>,
     queued_spans: usize,
     queued_bytes: usize,
 }
 
 impl BatchSpanProcessor {
-    /// An empty queue.
-    pub fn new(config: BatchConfig) -> Self {
+    /// An empty queue, whose batches have so many bytes at most.
+    pub(crate) fn new(config: BatchConfig, max_batch_bytes: usize) -> Self {
         Self {
             config,
-            full: VecDeque::new(),
+            max_batch_bytes,
+            ready: VecDeque::new(),
             open: Batch::default(),
+            open_is_due: false,
+            waiting: BinaryHeap::new(),
             queued_spans: 0,
             queued_bytes: 0,
         }
     }
 
     /// Encodes a span that ended at `end_unix_nanos` into the queue.
-    pub fn on_end(&mut self, span: &Span, end_unix_nanos: u64) -> Result<(), QueueFull> {
+    pub(crate) fn on_end(&mut self, span: &Span, end_unix_nanos: u64) -> Result<(), Refusal> {
         let len = scope_span_len(span);
+        if len > self.max_batch_bytes {
+            return Err(Refusal::TooLarge);
+        }
         if self.queued_spans >= self.config.max_queue_size
             || self.queued_bytes + len > self.config.max_queue_bytes
         {
-            return Err(QueueFull);
+            return Err(Refusal::QueueFull);
         }
-        if self.open.spans.capacity() == 0 {
-            // The first span foretells the size of the others; what a batch
-            // allocates never passes what the queue may hold.
-            let expected = len.saturating_mul(self.config.max_export_batch_size);
-            self.open
-                .spans
-                .reserve(expected.min(self.config.max_queue_bytes));
+        if self.open.spans.len() + len > self.max_batch_bytes {
+            self.close();
         }
         if self.open.count == 0 {
             self.open.opened_unix_nanos = end_unix_nanos;
+            // The first span foretells the size of the others; what a batch
+            // allocates never passes what the queue may hold, nor a message.
+            let expected = len.saturating_mul(self.config.max_export_batch_size);
+            let most = self.config.max_queue_bytes.min(self.max_batch_bytes);
+            self.open.spans.reserve(expected.min(most));
         }
         put_span(span, end_unix_nanos, &mut self.open.spans);
         self.open.count += 1;
         self.queued_spans += 1;
         self.queued_bytes += len;
         if self.open.count >= self.config.max_export_batch_size {
-            self.close_batch();
+            self.close();
         }
         Ok(())
     }
 
-    /// How often [`on_tick`](Self::on_tick) is to be called: at least once a
-    /// second, so that what is published meanwhile is fresh.
-    pub fn tick_period(&self) -> Duration {
-        self.config.schedule_delay.min(Duration::from_secs(1))
-    }
-
-    /// Flushes what would have waited longer than the schedule's delay by the
-    /// next tick, and what is younger than nothing since the clock was set
-    /// back.
-    pub fn on_tick(&mut self, now_unix_nanos: u64) {
-        let waited = now_unix_nanos.checked_sub(self.open.opened_unix_nanos);
-        let is_due =
-            |nanos| Duration::from_nanos(nanos) + self.tick_period() > self.config.schedule_delay;
-        if waited.is_none_or(is_due) {
+    /// Time goes by: the open batch goes if it has waited for the schedule's
+    /// delay, or is younger than nothing since the clock was set back.
+    pub(crate) fn on_tick(&mut self, now: u64) {
+        let waited = now.checked_sub(self.open.opened_unix_nanos);
+        if waited.is_none_or(|waited| waited >= nanos(self.config.schedule_delay)) {
             self.flush();
         }
     }
 
-    /// Makes what waits for its batch to fill ready to be taken.
-    pub fn flush(&mut self) {
-        if self.open.count > 0 {
-            self.close_batch();
-        }
+    /// Lets the open batch go though it is not full.
+    pub(crate) fn flush(&mut self) {
+        self.open_is_due = self.open.count > 0;
     }
 
-    /// The oldest batch that is ready.
-    pub fn take(&mut self) -> Option<Batch> {
-        let batch = self.full.pop_front()?;
-        self.queued_spans -= batch.count;
-        self.queued_bytes -= batch.spans.len();
-        Some(batch)
+    /// The batch that is to be sent next: one that comes back and has waited,
+    /// else the oldest. The open one stays open, and grows, until somebody
+    /// has time for it.
+    pub(crate) fn take(&mut self, now: u64) -> Option<Batch> {
+        if let Some(batch) = self.take_waiting(now) {
+            return Some(batch);
+        }
+        if self.ready.is_empty() && self.open_is_due {
+            self.close();
+        }
+        let batch = self.ready.pop_front()?;
+        Some(self.leave(batch))
+    }
+
+    /// A batch that comes back and has waited.
+    pub(crate) fn take_waiting(&mut self, now: u64) -> Option<Batch> {
+        if self.next_waiting()? > now {
+            return None;
+        }
+        let Reverse(Waiting { batch, .. }) = self.waiting.pop()?;
+        Some(self.leave(batch))
+    }
+
+    /// Has a batch wait until its export may be tried again.
+    pub(crate) fn give_back(&mut self, batch: Batch, due_unix_nanos: u64) {
+        self.queued_spans += batch.count;
+        self.queued_bytes += batch.spans.len();
+        self.waiting.push(Reverse(Waiting {
+            due_unix_nanos,
+            batch,
+        }));
+    }
+
+    /// Has none that came back wait longer than until `latest` says.
+    pub(crate) fn hasten(&mut self, mut latest: impl FnMut() -> u64) {
+        let waiting = std::mem::take(&mut self.waiting).into_iter();
+        let hastened = waiting.map(|Reverse(mut waiting)| {
+            waiting.due_unix_nanos = waiting.due_unix_nanos.min(latest());
+            Reverse(waiting)
+        });
+        self.waiting = hastened.collect();
+    }
+
+    /// Whether a batch that never was sent may go.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.open_is_due || !self.ready.is_empty()
+    }
+
+    /// When the next that came back may be sent, in Unix nanoseconds.
+    pub(crate) fn next_waiting(&self) -> Option<u64> {
+        self.waiting.peek().map(|Reverse(next)| next.due_unix_nanos)
+    }
+
+    /// When the open batch will have waited long enough, in Unix nanoseconds.
+    pub(crate) fn next_due(&self) -> Option<u64> {
+        let delay = nanos(self.config.schedule_delay);
+        (self.open.count > 0 && !self.open_is_due)
+            .then(|| self.open.opened_unix_nanos.saturating_add(delay))
+    }
+
+    /// Forgets everything that waits, and gives the number of its spans.
+    pub(crate) fn clear(&mut self) -> usize {
+        self.ready.clear();
+        self.waiting.clear();
+        self.open = Batch::default();
+        self.open_is_due = false;
+        self.queued_bytes = 0;
+        std::mem::take(&mut self.queued_spans)
+    }
+
+    /// Takes over all that waits elsewhere; what came back there goes on
+    /// waiting.
+    pub(crate) fn adopt(&mut self, mut other: Self) {
+        other.close();
+        self.ready.extend(other.ready);
+        self.waiting.append(&mut other.waiting);
+        self.queued_spans += other.queued_spans;
+        self.queued_bytes += other.queued_bytes;
     }
 
     /// Spans that wait.
-    pub fn queued_spans(&self) -> usize {
+    pub(crate) fn queued_spans(&self) -> usize {
         self.queued_spans
     }
 
+    /// Bytes that they take.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.queued_bytes
+    }
+
     /// The limits.
-    pub fn config(&self) -> &BatchConfig {
+    pub(crate) fn config(&self) -> &BatchConfig {
         &self.config
     }
 
-    fn close_batch(&mut self) {
-        self.full.push_back(std::mem::take(&mut self.open));
+    fn close(&mut self) {
+        self.open_is_due = false;
+        let mut batch = std::mem::take(&mut self.open);
+        if batch.count > 0 {
+            // It may wait long, and what it reserved for others is not counted.
+            batch.spans.shrink_to_fit();
+            self.ready.push_back(batch);
+        }
     }
+
+    fn leave(&mut self, batch: Batch) -> Batch {
+        self.queued_spans -= batch.count;
+        self.queued_bytes -= batch.spans.len();
+        batch
+    }
+}
+
+/// Nanoseconds, as times are counted here: 584 years at most.
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -4,7 +4,7 @@
 use crate::attribute::OwnedValue;
 use crate::batch::BatchConfig;
 use crate::custom_tag::CustomTag;
-use crate::exporter::OtlpGrpc;
+use crate::exporter::ExporterConfig;
 use crate::keep::Keep;
 use crate::propagation::{Incoming, Propagator};
 use crate::rule::Rule;
@@ -19,7 +19,7 @@ pub struct Config {
     /// Of the resource; they win over detected ones.
     pub resource_attributes: Vec<(String, OwnedValue)>,
     /// Where spans go.
-    pub exporter: OtlpGrpc,
+    pub exporter: ExporterConfig,
     /// How they wait.
     pub batch: BatchConfig,
     /// How contexts are read and written.

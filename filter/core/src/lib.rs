@@ -10,7 +10,7 @@
 //!                                             │ end of the stream
 //!                                           Span ─▶ BatchSpanProcessor ─▶ Callout ─▶ adapter
 //!                                                                            │
-//!                                           Stats ◀──────────── CalloutOutcome
+//!                               Stats, Notice ◀── Exporter ◀── CalloutOutcome
 //! ```
 //!
 //! [`tracer::Tracer`] is the façade over all of it, one for each worker and
@@ -33,6 +33,7 @@ mod protobuf;
 pub mod request;
 pub mod resource;
 pub mod response_flags;
+pub mod retry;
 pub mod rule;
 pub mod sampler;
 pub mod semconv;

@@ -1,5 +1,5 @@
 //! OTLP messages to bytes, written field by field without a message in
-//! between, and the collector's answer back
+//! between, and what is read of the collector's answer
 //! (opentelemetry-proto, `trace/v1/trace.proto`).
 
 use crate::protobuf::{
@@ -148,35 +148,38 @@ impl Envelope {
         }
     }
 
-    /// An `ExportTraceServiceRequest` around spans that [`put_span`] wrote.
-    pub(crate) fn wrap(&self, spans: &[u8]) -> Vec<u8> {
-        let scope_spans = self.scope.len() + spans.len();
-        let resource_spans = self.resource.len() + len_delimited_len(2, scope_spans);
-        let mut out = Vec::with_capacity(len_delimited_len(1, resource_spans));
-        put_len(1, resource_spans, &mut out);
+    /// The length of what [`wrap`](Self::wrap) appends.
+    pub(crate) fn len(&self, spans: &[u8]) -> usize {
+        len_delimited_len(1, self.resource_spans_len(spans.len()))
+    }
+
+    /// The most that it puts around spans.
+    pub(crate) fn overhead(&self) -> usize {
+        // The keys and lengths of what holds spans, of gRPC's message at last.
+        const LENGTHS: usize = 2 * (1 + 5) + 5;
+        self.resource.len() + self.scope.len() + LENGTHS
+    }
+
+    /// Appends an `ExportTraceServiceRequest` around spans that [`put_span`]
+    /// wrote.
+    pub(crate) fn wrap(&self, spans: &[u8], out: &mut Vec<u8>) {
+        put_len(1, self.resource_spans_len(spans.len()), out);
         out.extend_from_slice(&self.resource);
-        put_len(2, scope_spans, &mut out);
+        put_len(2, self.scope.len() + spans.len(), out);
         out.extend_from_slice(&self.scope);
         out.extend_from_slice(spans);
-        out
+    }
+
+    fn resource_spans_len(&self, spans: usize) -> usize {
+        self.resource.len() + len_delimited_len(2, self.scope.len() + spans)
     }
 }
 
-/// `ExportTraceServiceResponse`, as far as it matters.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct ExportResponse {
-    /// Set if the collector did not take everything.
-    #[prost(message, optional, tag = "1")]
-    pub partial_success: Option<PartialSuccess>,
-}
-
-/// `ExportTracePartialSuccess`.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct PartialSuccess {
-    /// Zero with a message is a warning.
-    #[prost(int64, tag = "1")]
-    pub rejected_spans: i64,
-    /// In the collector's words.
-    #[prost(string, tag = "2")]
-    pub error_message: String,
-}
+/// `ExportTraceServiceResponse.partial_success`: set if the collector did not
+/// take everything.
+pub(crate) const PARTIAL_SUCCESS: u32 = 1;
+/// `ExportTracePartialSuccess.rejected_spans`: zero with a message is a
+/// warning.
+pub(crate) const REJECTED_SPANS: u32 = 1;
+/// `ExportTracePartialSuccess.error_message`.
+pub(crate) const ERROR_MESSAGE: u32 = 2;

@@ -1,59 +1,88 @@
-//! Every counter that is published, with its meaning.
+//! Everything that is published, with its meaning.
 
 macro_rules! stats {
-    ($($(#[doc = $doc:literal])+ $variant:ident => $name:literal,)+) => {
-        /// A counter. Hosts publish it under [`name`](Stat::name).
+    ($($(#[doc = $what:literal])+ $stat:ident {
+        $($(#[doc = $doc:literal])+ $variant:ident => $name:literal,)+
+    })+) => {$(
+        $(#[doc = $what])+
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Stat {
+        pub enum $stat {
             $($(#[doc = $doc])+ $variant,)+
         }
 
-        impl Stat {
-            /// Every counter.
-            pub const ALL: &'static [Stat] = &[$(Stat::$variant,)+];
+        impl $stat {
+            /// Every one.
+            pub const ALL: &'static [$stat] = &[$($stat::$variant,)+];
 
             /// The name under which it is published.
             pub fn name(self) -> &'static str {
                 match self {
-                    $(Stat::$variant => $name,)+
+                    $($stat::$variant => $name,)+
                 }
             }
         }
-    };
+    )+};
 }
 
 stats! {
-    /// Requests that the sampler, or a rule's ratio, decided to sample.
-    Sampled => "sidespan.sampled",
-    /// Requests that it decided not to sample; their context goes on.
-    NotSampled => "sidespan.not_sampled",
-    /// Requests that a rule or a route forced.
-    Forced => "sidespan.forced",
-    /// Requests that a rule, a route or `incoming: require` left untraced.
-    Disabled => "sidespan.disabled",
-    /// Requests that the limit on new traces left unsampled.
-    RateLimited => "sidespan.rate_limited",
-    /// Requests whose context was dropped for a new trace.
-    Restarted => "sidespan.restarted",
-    /// Spans kept by what became of their request.
-    Kept => "sidespan.kept",
-    /// Requests that carried a context which was not believed.
-    Malformed => "sidespan.malformed",
-    /// Spans that ended and were offered to the queue.
-    SpansCreated => "sidespan.spans_created",
-    /// Spans that the collector took.
-    SpansAcknowledged => "sidespan.spans_acknowledged",
-    /// Spans that the collector refused in a partial success.
-    SpansRejected => "sidespan.spans_rejected",
-    /// Spans that found the queue full.
-    SpansDroppedQueueFull => "sidespan.spans_dropped.queue_full",
-    /// Spans of an export that failed.
-    SpansDroppedExportFailed => "sidespan.spans_dropped.export_failed",
-    /// Exports that the collector answered with OK.
-    ExportsSucceeded => "sidespan.exports_succeeded",
-    /// Exports that failed or could not be sent.
-    ExportsFailed => "sidespan.exports_failed",
+    /// A counter. Hosts publish it under [`name`](Stat::name).
+    Stat {
+        /// Requests that the sampler, or a rule's ratio, decided to sample.
+        Sampled => "sidespan.sampled",
+        /// Requests that it decided not to sample; their context goes on.
+        NotSampled => "sidespan.not_sampled",
+        /// Requests that a rule or a route forced.
+        Forced => "sidespan.forced",
+        /// Requests that a rule, a route or `incoming: require` left untraced.
+        Disabled => "sidespan.disabled",
+        /// Requests that the limit on new traces left unsampled.
+        RateLimited => "sidespan.rate_limited",
+        /// Requests whose context was dropped for a new trace.
+        Restarted => "sidespan.restarted",
+        /// Spans kept by what became of their request.
+        Kept => "sidespan.kept",
+        /// Requests that carried a context which was not believed.
+        Malformed => "sidespan.malformed",
+        /// Spans that ended and were offered to the queue.
+        SpansCreated => "sidespan.spans_created",
+        /// Spans that the collector took.
+        SpansAcknowledged => "sidespan.spans_acknowledged",
+        /// Spans that the collector refused in a partial success.
+        SpansRejected => "sidespan.spans_rejected",
+        /// Spans that found the queue full.
+        SpansDroppedQueueFull => "sidespan.spans_dropped.queue_full",
+        /// Spans whose exports failed until `max_elapsed_time` was over.
+        SpansDroppedRetryExhausted => "sidespan.spans_dropped.retry_exhausted",
+        /// Spans of an export that the collector refused for good.
+        SpansDroppedPermanent => "sidespan.spans_dropped.permanent",
+        /// Spans that could not be delivered before their configuration went.
+        SpansDroppedShutdown => "sidespan.spans_dropped.shutdown",
+        /// Spans too large for any message.
+        SpansDroppedEncoding => "sidespan.spans_dropped.encoding",
+        /// Exports of which the collector took everything.
+        ExportsAccepted => "sidespan.exports.accepted",
+        /// Exports of which it rejected a part.
+        ExportsPartial => "sidespan.exports.partial",
+        /// Exports that failed in a way that may pass.
+        ExportsFailed => "sidespan.exports.failed",
+        /// Exports that the collector refused for good.
+        ExportsRefused => "sidespan.exports.refused",
+        /// Exports of a batch that had failed before.
+        Retries => "sidespan.retries",
+    }
+    /// A level, the sum of all workers'.
+    Level {
+        /// Spans that wait to be sent, or to be sent again.
+        SpansQueued => "sidespan.spans_queued",
+        /// Spans sent, and not answered yet.
+        SpansInFlight => "sidespan.spans_in_flight",
+        /// Bytes of the spans that wait.
+        BytesQueued => "sidespan.bytes_queued",
+    }
 }
+
+/// The time from an export's start to its end, in milliseconds.
+pub const EXPORT_TIME: &str = "sidespan.export_time";
 
 /// What was counted since the host last asked.
 #[derive(Debug, Default)]

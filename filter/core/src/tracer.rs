@@ -1,9 +1,9 @@
 //! The tracer: what one worker owns, and all that an adapter drives.
 
-use crate::batch::BatchSpanProcessor;
+use crate::batch::{BatchSpanProcessor, Refusal, nanos};
 use crate::config::Config;
 use crate::decision::{Decider, Decision, Policy, Verdict};
-use crate::exporter::{Callout, CalloutId, CalloutOutcome, Exporter, Notice};
+use crate::exporter::{Callout, CalloutId, CalloutOutcome, Exporter, Fate, Notice, Target};
 use crate::id::IdGenerator;
 use crate::keep::Keep;
 use crate::otlp::Envelope;
@@ -15,7 +15,7 @@ use crate::sampler::{self, Threshold};
 use crate::semconv;
 use crate::span::Parent;
 use crate::span_context::SpanContext;
-use crate::stats::{Stat, Stats};
+use crate::stats::{Level, Stat, Stats};
 use crate::stream::{Recorder, StreamTracer};
 use std::iter::once;
 use std::time::Duration;
@@ -30,8 +30,32 @@ pub struct Tracer {
     ids: IdGenerator,
     batch: BatchSpanProcessor,
     exporter: Exporter,
+    /// When the tracer gives up what is left, once its end has begun.
+    ends_at: Option<u64>,
     stats: Stats,
-    warning: Option<String>,
+    warnings: Vec<String>,
+}
+
+/// How long a tracer that ends goes on exporting: what an SDK waits for an
+/// export when it shuts down (OpenTelemetry specification,
+/// BatchSpanProcessor, `exportTimeoutMillis`).
+const SHUTDOWN: Duration = Duration::from_secs(30);
+
+fn ends_after(now: u64) -> u64 {
+    now.saturating_add(nanos(SHUTDOWN))
+}
+
+/// How long a host may wait with its next tick, so that what is published is
+/// fresh.
+const MAX_TICK: Duration = Duration::from_secs(1);
+
+/// What came of an export.
+#[derive(Debug)]
+pub struct ExportEnd {
+    /// The time from its start.
+    pub took: Duration,
+    /// What an operator should read of it.
+    pub notice: Option<Notice>,
 }
 
 /// What came of a request.
@@ -53,6 +77,10 @@ impl Tracer {
             environment,
         );
         let envelope = Envelope::new(&resource.encode(), SDK_NAME, SDK_VERSION);
+        let max_concurrent = config.batch.max_concurrent_exports;
+        let (exporter, mut warnings) =
+            Exporter::new(config.exporter, envelope, max_concurrent, environment);
+        warnings.extend(resource.warning().map(str::to_owned));
         Self {
             propagator: config.propagator,
             policy: Policy::new(
@@ -64,16 +92,22 @@ impl Tracer {
             keep: config.keep,
             recorder: Recorder::new(config.span, config.custom_tags, environment),
             ids: IdGenerator::new(seed),
-            exporter: Exporter::new(envelope, config.batch.max_concurrent_exports),
-            batch: BatchSpanProcessor::new(config.batch),
+            batch: BatchSpanProcessor::new(config.batch, exporter.max_batch_bytes()),
+            exporter,
+            ends_at: None,
             stats: Stats::default(),
-            warning: resource.warning().map(str::to_owned),
+            warnings,
         }
     }
 
     /// What an operator should know of the environment.
-    pub fn warning(&self) -> Option<&str> {
-        self.warning.as_deref()
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Where callouts go.
+    pub fn target(&self) -> &Target {
+        self.exporter.target()
     }
 
     /// A request came: reads its context, decides, writes the context that
@@ -185,54 +219,111 @@ impl Tracer {
             self.stats.add(Stat::SpansCreated, 1);
             // The system's clock can be set back while a stream lasts.
             let end = now.max(span.start_unix_nanos);
-            if self.batch.on_end(span, end).is_err() {
-                self.stats.add(Stat::SpansDroppedQueueFull, 1);
-            }
+            let lost = match self.batch.on_end(span, end) {
+                Ok(()) => continue,
+                Err(Refusal::QueueFull) => Stat::SpansDroppedQueueFull,
+                Err(Refusal::TooLarge) => Stat::SpansDroppedEncoding,
+            };
+            self.stats.add(lost, 1);
         }
     }
 
-    /// How often [`on_tick`](Self::on_tick) is to be called.
-    pub fn tick_period(&self) -> Duration {
-        self.batch.tick_period()
+    /// How long the host may wait with the next [`on_tick`](Self::on_tick):
+    /// until a batch is due, and a second at most. Never zero.
+    pub fn next_tick(&self, now: u64) -> Duration {
+        let most = self.batch.config().schedule_delay.min(MAX_TICK);
+        let due = [
+            self.batch.next_due(),
+            self.exporter.next_due(&self.batch, now),
+        ];
+        let until = |due: u64| Duration::from_nanos(due.saturating_sub(now));
+        let wait = due.into_iter().flatten().map(until).fold(most, Ord::min);
+        // A host's clock has milliseconds: a tick before its time is for nothing.
+        (wait + Duration::from_micros(999)).max(Duration::from_millis(1))
     }
 
-    /// Time goes by: a batch that waited long enough goes though not full.
+    /// Time goes by: a batch that waited long enough goes though not full, and
+    /// an end that takes too long is made.
     pub fn on_tick(&mut self, now: u64) {
         self.batch.on_tick(now);
+        self.exporter.on_tick(&mut self.batch, now);
+        // The clock can be set back.
+        self.ends_at = self.ends_at.map(|end| end.min(ends_after(now)));
+        if self.ends_at.is_some_and(|end| now >= end) {
+            self.give_up();
+        }
     }
 
-    /// The end is near: batches go though not full.
-    pub fn flush(&mut self) {
+    /// The end is near: what waits is exported while there is time.
+    pub fn shutdown(&mut self, now: u64) {
+        let jitter = || self.ids.fraction();
+        self.exporter
+            .hurry(&mut self.batch, now, SHUTDOWN / 10, jitter);
         self.batch.flush();
+        let end = ends_after(now);
+        self.ends_at = Some(self.ends_at.map_or(end, |earlier| earlier.min(end)));
+    }
+
+    /// The end is here: what is not delivered is lost.
+    pub fn give_up(&mut self) {
+        let lost = self.batch.clear() + self.exporter.clear();
+        self.stats.add(Stat::SpansDroppedShutdown, lost as u64);
+    }
+
+    /// Takes over what another tracer of the same configuration has not
+    /// delivered, and what it has not published. What was under way is sent
+    /// again: nobody will tell what came of it. If the end of the other one
+    /// had begun, so has this one's.
+    pub fn adopt(&mut self, mut other: Self, now: u64) {
+        self.ends_at = self.ends_at.or(other.ends_at);
+        self.batch.adopt(other.batch);
+        self.exporter.adopt(other.exporter, &mut self.batch, now);
+        for (stat, n) in other.stats.take() {
+            self.stats.add(stat, n);
+        }
     }
 
     /// The next export to send, while one is ready and may be under way.
-    pub fn next_callout(&mut self) -> Option<Callout> {
-        if !self.exporter.has_room() {
-            return None;
+    pub fn next_callout(&mut self, now: u64) -> Option<Callout> {
+        let (callout, is_retry) = self.exporter.next(&mut self.batch, now)?;
+        if is_retry {
+            self.stats.add(Stat::Retries, 1);
         }
-        let batch = self.batch.take()?;
-        Some(self.exporter.export(&batch))
+        Some(callout)
     }
 
-    /// A callout ended. Gives what an operator should read of it.
-    pub fn on_callout_end(&mut self, id: CalloutId, outcome: CalloutOutcome<'_>) -> Option<Notice> {
-        let (booked, notice) = self.exporter.end(id, outcome)?;
-        let answered = matches!(outcome, CalloutOutcome::Answered(_));
-        let exports = if answered {
-            Stat::ExportsSucceeded
-        } else {
-            Stat::ExportsFailed
+    /// A callout ended. Gives what became of it, if it was under way.
+    pub fn on_callout_end(
+        &mut self,
+        id: CalloutId,
+        outcome: CalloutOutcome<'_>,
+        now: u64,
+    ) -> Option<ExportEnd> {
+        let jitter = || self.ids.fraction();
+        let ended = self
+            .exporter
+            .end(id, outcome, &mut self.batch, now, jitter)?;
+        let spans = ended.spans as u64;
+        let (exports, lost) = match ended.fate {
+            Fate::Taken { rejected: 0 } => (Stat::ExportsAccepted, None),
+            Fate::Taken { .. } => (Stat::ExportsPartial, None),
+            Fate::Waiting => (Stat::ExportsFailed, None),
+            Fate::Exhausted => (Stat::ExportsFailed, Some(Stat::SpansDroppedRetryExhausted)),
+            Fate::Refused => (Stat::ExportsRefused, Some(Stat::SpansDroppedPermanent)),
         };
         self.stats.add(exports, 1);
-        for (stat, spans) in [
-            (Stat::SpansAcknowledged, booked.acknowledged),
-            (Stat::SpansRejected, booked.rejected),
-            (Stat::SpansDroppedExportFailed, booked.dropped),
-        ] {
-            self.stats.add(stat, spans as u64);
+        if let Fate::Taken { rejected } = ended.fate {
+            self.stats
+                .add(Stat::SpansAcknowledged, spans - rejected as u64);
+            self.stats.add(Stat::SpansRejected, rejected as u64);
         }
-        notice
+        if let Some(lost) = lost {
+            self.stats.add(lost, spans);
+        }
+        Some(ExportEnd {
+            took: ended.took,
+            notice: ended.notice,
+        })
     }
 
     /// Whether every span was exported or given up.
@@ -240,9 +331,14 @@ impl Tracer {
         self.batch.queued_spans() == 0 && self.exporter.is_idle()
     }
 
-    /// Spans that wait, and spans on their way.
-    pub fn pending_spans(&self) -> (usize, usize) {
-        (self.batch.queued_spans(), self.exporter.spans_in_flight())
+    /// A level as it is now.
+    pub fn level(&self, level: Level) -> u64 {
+        let level = match level {
+            Level::SpansQueued => self.batch.queued_spans(),
+            Level::SpansInFlight => self.exporter.spans_in_flight(),
+            Level::BytesQueued => self.batch.queued_bytes(),
+        };
+        level as u64
     }
 
     /// What was counted.

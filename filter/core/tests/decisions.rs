@@ -157,8 +157,7 @@ fn check(row: &Value) {
     let mut span = None;
     if let Some(stream) = started.stream {
         tracer.on_end(stream, &response, START + duration);
-        tracer.flush();
-        span = tracer.next_callout().map(|callout| {
+        span = common::flush(&mut tracer).map(|callout| {
             let mut spans = common::spans(&callout);
             assert_eq!(spans.len(), 1);
             spans.remove(0)

@@ -12,7 +12,7 @@
 
 mod common;
 
-use common::{Headers, Info, Response, attributes, decode, hex, only_span, request, spans};
+use common::{Headers, Info, Response, attributes, decode, flush, hex, only_span, request, spans};
 use opentelemetry_proto::tonic::trace::v1::Status;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
@@ -218,9 +218,9 @@ fn batches_are_cut_in_order() {
     let mut envelopes = Vec::new();
     for flushed in [false, true] {
         if flushed {
-            tracer.flush();
+            tracer.on_tick(u64::MAX);
         }
-        while let Some(callout) = tracer.next_callout() {
+        while let Some(callout) = tracer.next_callout(u64::MAX) {
             let mut message = decode(&callout);
             sizes.push((flushed, spans(&callout).len()));
             for span in spans(&callout) {
@@ -265,12 +265,12 @@ fn bytes_are_canonical() {
                 };
                 tracer.on_end(stream.unwrap(), &response, u64::MAX);
             }
-            let callout = tracer.next_callout().unwrap();
+            let callout = tracer.next_callout(u64::MAX).unwrap();
             let message = decode(&callout);
             assert_eq!(spans(&callout).len(), count);
             assert_eq!(
                 message.encode_to_vec(),
-                callout.message,
+                common::message(&callout),
                 "{count} spans, {length} bytes"
             );
         }
@@ -284,25 +284,22 @@ fn an_errors_bytes_are_canonical() {
     let info = Info::default();
     let (stream, _) = request(&mut tracer, &headers(&[]), &info, Direction::Inbound, 1);
     tracer.on_end(stream.unwrap(), &Response::default(), 2);
-    tracer.flush();
-    let callout = tracer.next_callout().unwrap();
-    assert_eq!(decode(&callout).encode_to_vec(), callout.message);
+    let callout = flush(&mut tracer).unwrap();
+    assert_eq!(decode(&callout).encode_to_vec(), common::message(&callout));
 }
 
 /// Nothing to export is no export.
 #[test]
 fn no_spans_no_message() {
     let mut tracer = common::tracer_of_single_spans();
-    tracer.flush();
-    assert!(tracer.next_callout().is_none());
+    assert!(flush(&mut tracer).is_none());
 
     let parent = traceparent("00");
     let lines = headers(&[("traceparent", &parent)]);
     let info = Info::default();
     let (stream, _) = request(&mut tracer, &lines, &info, Direction::Inbound, 1);
     assert!(stream.is_none(), "not sampled");
-    tracer.flush();
-    assert!(tracer.next_callout().is_none());
+    assert!(flush(&mut tracer).is_none());
 }
 
 /// One resource, one scope, and who made the spans.
@@ -312,8 +309,7 @@ fn resource_and_scope() {
     let info = Info::default();
     let (stream, _) = request(&mut tracer, &headers(&[]), &info, Direction::Inbound, 1);
     tracer.on_end(stream.unwrap(), &Response::status(200), 2);
-    tracer.flush();
-    let message = decode(&tracer.next_callout().unwrap());
+    let message = decode(&flush(&mut tracer).unwrap());
 
     assert_eq!(message.resource_spans.len(), 1);
     let resource_spans = &message.resource_spans[0];
@@ -360,20 +356,9 @@ fn service_names() {
         let info = Info::default();
         let (stream, _) = request(&mut tracer, &headers(&[]), &info, Direction::Inbound, 1);
         tracer.on_end(stream.unwrap(), &Response::status(200), 2);
-        tracer.flush();
-        let message = decode(&tracer.next_callout().unwrap());
+        let message = decode(&flush(&mut tracer).unwrap());
         let resource = message.resource_spans[0].resource.as_ref().unwrap();
         let name = attributes(&resource.attributes)["service.name"].clone();
         assert_eq!(name, Value::from(expected));
     }
-}
-
-/// A collector that speaks OTLP takes the call at this name.
-#[test]
-fn the_call_has_otlps_name() {
-    use sidespan_core::exporter::{METHOD, SERVICE};
-    assert_eq!(
-        format!("/{SERVICE}/{METHOD}"),
-        "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
-    );
 }

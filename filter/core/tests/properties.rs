@@ -663,8 +663,8 @@ proptest! {
         let mut tracer = common::tracer_of_single_spans();
         let (stream, _) = request(&mut tracer, &lines, &info, direction, 1);
         tracer.on_end(stream.expect("sampled"), &response, 2);
-        let callout = tracer.next_callout().expect("a batch of one is full");
-        prop_assert_eq!(common::decode(&callout).encode_to_vec(), &callout.message[..]);
+        let callout = tracer.next_callout(2).expect("a batch of one is full");
+        prop_assert_eq!(common::decode(&callout).encode_to_vec(), common::message(&callout));
         let span = common::spans(&callout).remove(0);
         let attributes = common::attributes(&span.attributes);
         prop_assert!(attributes.contains_key("http.request.method"));

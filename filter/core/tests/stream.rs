@@ -67,14 +67,14 @@ fn stream(direction: Direction, lines: &Headers, info: &Info, response: &Respons
         ..response.clone()
     };
     tracer.on_end(stream.expect("sampled"), &response, 2);
-    let callout = tracer.next_callout().expect("a batch of one is full");
+    let callout = tracer.next_callout(2).expect("a batch of one is full");
     let span = common::spans(&callout).remove(0);
     let code = span.status.clone().unwrap_or_default().code();
     let seen = Seen {
         name: span.name,
         is_error: code == StatusCode::Error,
         attributes: attributes(&span.attributes).into_iter().collect(),
-        bytes: callout.message,
+        bytes: common::message(&callout).to_vec(),
     };
     assert_eq!(
         seen.is_error,

@@ -73,14 +73,16 @@ mod callbacks {
         u32::from(root::on_done(context_id))
     }
 
+    /// Without headers, none came: the call was cut off.
     #[unsafe(no_mangle)]
-    extern "C" fn proxy_on_grpc_receive(root_id: u32, token: u32, _size: u32) {
-        root::on_grpc_receive(root_id, token);
-    }
-
-    #[unsafe(no_mangle)]
-    extern "C" fn proxy_on_grpc_close(root_id: u32, token: u32, status: u32) {
-        root::on_grpc_close(root_id, token, status);
+    extern "C" fn proxy_on_http_call_response(
+        root_id: u32,
+        token: u32,
+        header_count: u32,
+        _body_size: u32,
+        _trailer_count: u32,
+    ) {
+        root::on_http_call_response(root_id, token, header_count > 0);
     }
 }
 
@@ -90,6 +92,7 @@ type Word = usize;
 /// `proxy_status_t`; whatever is not `OK` is an error.
 type Status = u32;
 const OK: Status = 0;
+const BAD_ARGUMENT: Status = 2;
 
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
@@ -137,18 +140,16 @@ unsafe extern "C" {
     ) -> Status;
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: Word, id: *mut u32) -> Status;
     fn proxy_increment_metric(id: u32, offset: i64) -> Status;
-    fn proxy_get_status(code: *mut u32, data: *mut *mut u8, size: *mut Word) -> Status;
-    fn proxy_grpc_call(
-        target: *const u8,
-        target_size: Word,
-        service: *const u8,
-        service_size: Word,
-        method: *const u8,
-        method_size: Word,
-        metadata: *const u8,
-        metadata_size: Word,
-        message: *const u8,
-        message_size: Word,
+    fn proxy_record_metric(id: u32, value: u64) -> Status;
+    fn proxy_http_call(
+        cluster: *const u8,
+        cluster_size: Word,
+        headers: *const u8,
+        headers_size: Word,
+        body: *const u8,
+        body_size: Word,
+        trailers: *const u8,
+        trailers_size: Word,
         timeout_milliseconds: u32,
         token: *mut u32,
     ) -> Status;
@@ -177,12 +178,14 @@ pub(crate) enum Map {
     RequestHeaders = 0,
     ResponseHeaders = 2,
     ResponseTrailers = 3,
+    CallResponseHeaders = 6,
+    CallResponseTrailers = 7,
 }
 
 /// `proxy_buffer_type_t`.
 #[derive(Clone, Copy)]
 pub(crate) enum Buffer {
-    GrpcReceive = 5,
+    CallResponseBody = 4,
     PluginConfiguration = 7,
 }
 
@@ -276,11 +279,11 @@ pub(crate) fn done() {
     unsafe { proxy_done() };
 }
 
-/// The whole of a buffer.
-pub(crate) fn buffer(buffer: Buffer) -> Vec<u8> {
+/// A buffer, up to `max_size` bytes of it.
+pub(crate) fn buffer(buffer: Buffer, max_size: usize) -> Vec<u8> {
     returned(|data, size| {
         // SAFETY: `returned` gives places to write to.
-        unsafe { proxy_get_buffer_bytes(buffer as u32, 0, Word::MAX, data, size) }
+        unsafe { proxy_get_buffer_bytes(buffer as u32, 0, max_size, data, size) }
     })
     .unwrap_or_default()
 }
@@ -348,65 +351,94 @@ pub(crate) fn set_shared_data(key: &str, value: &[u8], version: u32) -> bool {
     }
 }
 
-/// A counter of the proxy.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Counter(u32);
+/// `proxy_metric_type_t`.
+#[derive(Clone, Copy)]
+pub(crate) enum MetricType {
+    Counter = 0,
+    Gauge = 1,
+    Histogram = 2,
+}
 
-impl Counter {
-    /// The counter with this name, new or not.
-    pub(crate) fn define(name: &str) -> Option<Self> {
-        const COUNTER: u32 = 0;
+/// A stat of the proxy.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Metric(u32);
+
+impl Metric {
+    /// The stat with this name, new or not.
+    pub(crate) fn define(kind: MetricType, name: &str) -> Option<Self> {
         let mut id = 0;
         // SAFETY: the host reads the name before it returns.
         let status =
-            unsafe { proxy_define_metric(COUNTER, name.as_ptr(), name.len(), &raw mut id) };
+            unsafe { proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &raw mut id) };
         (status == OK).then_some(Self(id))
     }
 
-    pub(crate) fn add(self, n: u64) {
+    /// Adds to a counter or a gauge; a gauge goes down by what is negative.
+    pub(crate) fn add(self, n: i64) {
         // SAFETY: takes numbers.
-        unsafe { proxy_increment_metric(self.0, i64::try_from(n).unwrap_or(i64::MAX)) };
+        unsafe { proxy_increment_metric(self.0, n) };
+    }
+
+    /// Records a value in a histogram.
+    pub(crate) fn record(self, value: u64) {
+        // SAFETY: takes numbers.
+        unsafe { proxy_record_metric(self.0, value) };
     }
 }
 
-/// The message that came with the gRPC status of the current callback.
-pub(crate) fn grpc_message() -> String {
-    let mut code = 0;
-    let message = returned(|data, size| {
-        // SAFETY: `returned` gives places to write to.
-        unsafe { proxy_get_status(&raw mut code, data, size) }
-    });
-    String::from_utf8_lossy(&message.unwrap_or_default()).into_owned()
+/// Why a call was not sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum NotSent {
+    /// There is no such cluster.
+    NoCluster,
+    /// It failed at once: none of its endpoints would take it.
+    NoEndpoint,
 }
 
-/// Starts a unary gRPC call of the current context and gives its token.
-/// `target` is an encoded `envoy.config.core.v3.GrpcService`.
-pub(crate) fn grpc_call(
-    target: &[u8],
-    service: &str,
-    method: &str,
-    message: &[u8],
+/// Lines in the layout of header maps, for [`http_call`].
+pub(crate) fn encode_pairs<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Vec<u8> {
+    let size = |text: &str| u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes();
+    let count = u32::try_from(pairs.clone().count()).unwrap_or(u32::MAX);
+    let mut out = count.to_le_bytes().to_vec();
+    for (name, value) in pairs.clone() {
+        out.extend(size(name).into_iter().chain(size(value)));
+    }
+    for text in pairs.flat_map(|(name, value)| [name, value]) {
+        out.extend_from_slice(text.as_bytes());
+        out.push(0);
+    }
+    out
+}
+
+/// Starts an HTTP request of the current context and gives its token.
+/// `headers` is what [`encode_pairs`] made.
+pub(crate) fn http_call(
+    cluster: &str,
+    headers: &[u8],
+    body: &[u8],
     timeout: Duration,
-) -> Option<u32> {
+) -> Result<u32, NotSent> {
     let mut token = 0;
     // A map of no pairs is their number alone.
-    let metadata = 0u32.to_le_bytes();
+    let trailers = 0u32.to_le_bytes();
     // SAFETY: the host copies all of it before it returns.
     let status = unsafe {
-        proxy_grpc_call(
-            target.as_ptr(),
-            target.len(),
-            service.as_ptr(),
-            service.len(),
-            method.as_ptr(),
-            method.len(),
-            metadata.as_ptr(),
-            metadata.len(),
-            message.as_ptr(),
-            message.len(),
+        proxy_http_call(
+            cluster.as_ptr(),
+            cluster.len(),
+            headers.as_ptr(),
+            headers.len(),
+            body.as_ptr(),
+            body.len(),
+            trailers.as_ptr(),
+            trailers.len(),
             u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX),
             &raw mut token,
         )
     };
-    (status == OK).then_some(token)
+    match status {
+        OK => Ok(token),
+        BAD_ARGUMENT => Err(NotSent::NoCluster),
+        _ => Err(NotSent::NoEndpoint),
+    }
 }

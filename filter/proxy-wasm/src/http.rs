@@ -62,6 +62,8 @@ pub(crate) fn on_response_headers(context_id: u32) {
 
 /// The stream has ended.
 pub(crate) fn on_log(context_id: u32) {
+    #[cfg(feature = "trap")]
+    trap(b"log");
     let Some(mut stream) = STREAMS.with_borrow_mut(|streams| streams.remove(&context_id)) else {
         return;
     };
@@ -75,9 +77,20 @@ pub(crate) fn on_log(context_id: u32) {
     }
 }
 
+/// Panics if the request asks for it.
+#[cfg(feature = "trap")]
+#[allow(clippy::panic)]
+fn trap(place: &[u8]) {
+    if Pairs::of(Map::RequestHeaders).header(b"x-trap") == Some(place) {
+        panic!("as the request asked");
+    }
+}
+
 fn start(stream: &mut Stream) {
+    #[cfg(feature = "trap")]
+    trap(b"request");
     stream.state = State::Untraced;
-    let request = Pairs(host::header_pairs(Map::RequestHeaders));
+    let request = Pairs::of(Map::RequestHeaders);
     if request.header(b":method").is_none() {
         // A request that Envoy could not read has no headers at all.
         return;
@@ -100,9 +113,15 @@ fn direction() -> Direction {
     }
 }
 
-/// All header lines of a request in one buffer: their number, the sizes of
+/// All lines of a header map in one buffer: their number, the sizes of
 /// each name and value, then each name and value with a zero byte behind it.
 pub(crate) struct Pairs(Vec<u8>);
+
+impl Pairs {
+    pub(crate) fn of(map: Map) -> Self {
+        Self(host::header_pairs(map))
+    }
+}
 
 impl Extractor for Pairs {
     fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
@@ -202,12 +221,12 @@ fn duration(path: &str) -> Option<Duration> {
 
 impl ResponseInfo for Ended {
     fn response_header(&self, name: &str) -> Option<&[u8]> {
-        let read = || Pairs(host::header_pairs(Map::ResponseHeaders));
+        let read = || Pairs::of(Map::ResponseHeaders);
         self.headers.get_or_init(read).header(name.as_bytes())
     }
 
     fn response_trailer(&self, name: &str) -> Option<&[u8]> {
-        let read = || Pairs(host::header_pairs(Map::ResponseTrailers));
+        let read = || Pairs::of(Map::ResponseTrailers);
         self.trailers.get_or_init(read).header(name.as_bytes())
     }
 

@@ -2,18 +2,15 @@
 //! exports, the end.
 
 use crate::document;
-use crate::host::{self, Buffer, Counter, LogLevel};
+use crate::host::{self, Buffer, LogLevel, Map, Metric, MetricType, NotSent};
+use crate::http::Pairs;
 use crate::shared;
-use percent_encoding::percent_decode_str;
-use prost::Message as _;
 use sidespan_core::decision::{Decision, Verdict};
-use sidespan_core::exporter::{
-    Callout, CalloutId, CalloutOutcome, Failure, METHOD, Notice, OtlpGrpc, SERVICE,
-};
+use sidespan_core::exporter::{Callout, CalloutId, CalloutOutcome, Target};
 use sidespan_core::propagation::{Extractor, Injector};
 use sidespan_core::request::{Direction, RequestInfo, ResponseInfo};
 use sidespan_core::resource::Environment;
-use sidespan_core::stats::Stat;
+use sidespan_core::stats::{EXPORT_TIME, Level, Stat};
 use sidespan_core::stream::StreamTracer;
 use sidespan_core::tracer::{Started, Tracer};
 use std::cell::RefCell;
@@ -21,9 +18,32 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 thread_local! {
-    static ROOTS: RefCell<HashMap<u32, Option<Root>>> = RefCell::default();
-    static COUNTERS: Vec<Option<Counter>> =
-        Stat::ALL.iter().map(|stat| Counter::define(stat.name())).collect();
+    /// Few, so that a look at each is the fastest.
+    static ROOTS: RefCell<Vec<(u32, Option<Root>)>> = RefCell::default();
+    static METRICS: Metrics = Metrics::define();
+}
+
+/// What is published. Every stat appears at once, at zero.
+struct Metrics {
+    counters: Vec<Option<Metric>>,
+    levels: Vec<Option<Metric>>,
+    export_time: Option<Metric>,
+}
+
+impl Metrics {
+    fn define() -> Self {
+        let counters = Stat::ALL.iter();
+        let levels = Level::ALL.iter();
+        Self {
+            counters: counters
+                .map(|stat| Metric::define(MetricType::Counter, stat.name()))
+                .collect(),
+            levels: levels
+                .map(|level| Metric::define(MetricType::Gauge, level.name()))
+                .collect(),
+            export_time: Metric::define(MetricType::Histogram, EXPORT_TIME),
+        }
+    }
 }
 
 /// A root context with a configuration. One without lets requests through
@@ -31,11 +51,23 @@ thread_local! {
 pub(crate) struct Root {
     id: u32,
     tracer: Tracer,
-    target: Target,
+    /// What it was configured with: roots with the same document are the same
+    /// to the host.
+    document: Vec<u8>,
+    /// That was wrong, and the last good one is in force.
+    is_fallback: bool,
+    /// The headers of each export, as the host takes them.
+    headers: Vec<u8>,
     response_header: Option<String>,
     /// Asked for at each tick: a question at each request would cost.
     is_debug: bool,
-    callouts: HashMap<u32, CalloutId>,
+    /// Those under way, by the host's tokens.
+    callouts: Vec<(u32, CalloutId)>,
+    /// The levels that are published as this root's part.
+    published: [u64; Level::ALL.len()],
+    tick_period: Duration,
+    /// When the host will call the next time, in Unix nanoseconds.
+    next_tick: u64,
     /// The host asked for the end and waits for `done`.
     ending: bool,
 }
@@ -56,14 +88,6 @@ impl Environment for Proxy {
     }
 }
 
-/// Where exports go.
-struct Target {
-    cluster: String,
-    /// The encoded [`GrpcService`].
-    service: Vec<u8>,
-    timeout: Duration,
-}
-
 pub(crate) fn on_create(root_id: u32) {
     std::panic::set_hook(Box::new(|panic| {
         host::log(
@@ -71,7 +95,7 @@ pub(crate) fn on_create(root_id: u32) {
             &format!("sidespan: internal error: {panic}"),
         );
     }));
-    ROOTS.with_borrow_mut(|roots| roots.insert(root_id, None));
+    insert(root_id, None);
 }
 
 /// Calls `f` with a root, if it is there and configured.
@@ -80,7 +104,8 @@ pub(crate) fn with<T>(root_id: u32, f: impl FnOnce(&mut Root) -> T) -> Option<T>
         // Taken only if the host called back into a call of ours, which it
         // promises not to do.
         let mut roots = roots.try_borrow_mut().ok()?;
-        Some(f(roots.get_mut(&root_id)?.as_mut()?))
+        let (_, root) = roots.iter_mut().find(|(id, _)| *id == root_id)?;
+        Some(f(root.as_mut()?))
     })
 }
 
@@ -88,8 +113,10 @@ pub(crate) fn with<T>(root_id: u32, f: impl FnOnce(&mut Root) -> T) -> Option<T>
 /// request if there was no earlier one; only who validates wants that.
 pub(crate) fn on_configure(root_id: u32) -> bool {
     let variables: HashMap<_, _> = host::environment().into_iter().collect();
-    let document = document::to_json(host::buffer(Buffer::PluginConfiguration));
-    let config = match sidespan_config::parse(&document) {
+    let document = document::to_json(host::buffer(Buffer::PluginConfiguration, usize::MAX));
+    let parsed = sidespan_config::parse(&document);
+    let is_fallback = parsed.is_err();
+    let config = match parsed {
         Ok(config) => {
             shared::accepted(&document);
             config
@@ -109,72 +136,45 @@ pub(crate) fn on_configure(root_id: u32) -> bool {
             }
         }
     };
-    let target = Target::new(&config.exporter);
     let response_header = config.response_header.clone();
     let tracer = Tracer::new(config, &Proxy { variables }, host::random_seed());
-    if let Some(warning) = tracer.warning() {
-        shared::warn(warning);
+    if !tracer.warnings().is_empty() {
+        shared::warn(&tracer.warnings().join("; "));
     }
-    host::set_tick_period(tracer.tick_period());
-    let root = Root {
+    let Target {
+        cluster, headers, ..
+    } = tracer.target();
+    shared::expect_news(cluster);
+    let pairs = headers.iter().map(|(name, value)| (&**name, &*value.0));
+    let mut root = Root {
         id: root_id,
+        headers: host::encode_pairs(pairs),
         tracer,
-        target,
+        document,
+        is_fallback,
         response_header,
         is_debug: host::is_debug(),
-        callouts: HashMap::new(),
+        callouts: Vec::new(),
+        published: Default::default(),
+        tick_period: Duration::ZERO,
+        next_tick: 0,
         ending: false,
     };
-    shared::expect_news(&root.target.cluster);
-    // Every counter appears, at zero.
-    COUNTERS.with(|_| ());
-    ROOTS.with_borrow_mut(|roots| roots.insert(root_id, Some(root)));
+    root.expect_tick(host::now());
+    METRICS.with(|_| ());
+    insert(root_id, Some(root));
     true
 }
 
 pub(crate) fn on_tick(root_id: u32) {
-    with(root_id, |root| {
-        root.is_debug = host::is_debug();
-        root.tracer.on_tick(host::now());
-        root.export();
-        root.publish();
-    });
-}
-
-/// Whether the context may go now. Of a stream there is nothing to wait for;
-/// a root sends what it has and stays until it knows what came of it.
-pub(crate) fn on_done(context_id: u32) -> bool {
-    let idle = with(context_id, |root| {
-        root.ending = true;
-        root.tracer.flush();
-        root.export();
-        root.publish();
-        root.tracer.is_idle()
-    });
-    if idle == Some(true) {
-        remove(context_id);
-    }
-    idle.unwrap_or(true)
-}
-
-pub(crate) fn on_grpc_receive(root_id: u32, token: u32) {
-    let answer = host::buffer(Buffer::GrpcReceive);
-    on_callout_end(root_id, token, CalloutOutcome::Answered(&answer));
-}
-
-pub(crate) fn on_grpc_close(root_id: u32, token: u32, status: u32) {
-    on_callout_end(root_id, token, CalloutOutcome::Failed(status));
-}
-
-fn on_callout_end(root_id: u32, token: u32, outcome: CalloutOutcome<'_>) {
     let ended = with(root_id, |root| {
-        let Some(id) = root.callouts.remove(&token) else {
-            return false;
-        };
-        root.book(id, outcome);
-        root.export();
+        let now = host::now();
+        root.is_debug = host::is_debug();
+        root.tracer.on_tick(now);
+        root.export(now);
         root.publish();
-        root.ending && root.tracer.is_idle()
+        root.expect_tick(now);
+        root.has_ended()
     });
     if ended == Some(true) {
         remove(root_id);
@@ -182,8 +182,125 @@ fn on_callout_end(root_id: u32, token: u32, outcome: CalloutOutcome<'_>) {
     }
 }
 
+/// Whether the context may go now. Of a stream there is nothing to wait for;
+/// a root sends what it has and stays until it knows what came of it.
+pub(crate) fn on_done(context_id: u32) -> bool {
+    match is_last(context_id) {
+        None => return true,
+        Some(true) => {
+            give_up();
+            return true;
+        }
+        Some(false) => {}
+    }
+    let twin = take_ending_twin(context_id);
+    let ended = with(context_id, |root| {
+        let now = host::now();
+        if let Some(twin) = twin {
+            root.adopt(twin, now);
+        }
+        root.ending = true;
+        root.tracer.shutdown(now);
+        root.export(now);
+        root.publish();
+        root.expect_tick(now);
+        root.has_ended()
+    });
+    let may_go = ended != Some(false);
+    if may_go {
+        remove(context_id);
+    }
+    may_go
+}
+
+/// Whether all other roots are asked to end: then the host ends the VM when
+/// this one has been asked, whatever it says, and every call with it. `None`
+/// for what is no root.
+fn is_last(root_id: u32) -> Option<bool> {
+    ROOTS.with_borrow(|roots| {
+        roots.iter().find(|(id, _)| *id == root_id)?;
+        let mut others = roots.iter().filter(|(id, _)| *id != root_id);
+        Some(others.all(|(_, root)| root.as_ref().is_some_and(|root| root.ending)))
+    })
+}
+
+/// The VM ends: what is not delivered is lost, and counted.
+fn give_up() {
+    ROOTS.with_borrow_mut(|roots| {
+        for mut root in roots.drain(..).filter_map(|(_, root)| root) {
+            root.tracer.give_up();
+            root.publish();
+        }
+    });
+}
+
+/// A root with the same document whose end takes time. The host knows one root
+/// by a document and forgets it for the next one, with its calls.
+fn take_ending_twin(root_id: u32) -> Option<Root> {
+    ROOTS.with_borrow_mut(|roots| {
+        let root = |id| roots.iter().find(|(i, _)| *i == id)?.1.as_ref();
+        let document = &root(root_id)?.document;
+        let index = roots.iter().position(|(_, root)| {
+            let root = root.as_ref();
+            root.is_some_and(|root| root.ending && root.document == *document)
+        })?;
+        roots.swap_remove(index).1
+    })
+}
+
+pub(crate) fn on_http_call_response(root_id: u32, token: u32, is_answered: bool) {
+    /// What a collector says is short, even where it names each span that it
+    /// did not take. Whatever is longer is not worth the memory.
+    const MAX_BODY: usize = 1 << 20;
+    if !is_answered {
+        on_callout_end(root_id, token, CalloutOutcome::Reset);
+        return;
+    }
+    let headers = Pairs::of(Map::CallResponseHeaders);
+    let trailers = Pairs::of(Map::CallResponseTrailers);
+    let outcome = CalloutOutcome::Answered {
+        headers: &headers.headers().collect::<Vec<_>>(),
+        body: &host::buffer(Buffer::CallResponseBody, MAX_BODY),
+        trailers: &trailers.headers().collect::<Vec<_>>(),
+    };
+    on_callout_end(root_id, token, outcome);
+}
+
+fn on_callout_end(root_id: u32, token: u32, outcome: CalloutOutcome<'_>) {
+    let ended = with(root_id, |root| {
+        let Some(index) = root.callouts.iter().position(|(t, _)| *t == token) else {
+            return false;
+        };
+        let (_, id) = root.callouts.swap_remove(index);
+        let now = host::now();
+        root.book(id, outcome, now);
+        root.export(now);
+        root.publish();
+        if now + nanos(root.tracer.next_tick(now)) < root.next_tick {
+            root.expect_tick(now);
+        }
+        root.has_ended()
+    });
+    if ended == Some(true) {
+        remove(root_id);
+        host::done();
+    }
+}
+
+fn insert(root_id: u32, root: Option<Root>) {
+    forget(root_id);
+    ROOTS.with_borrow_mut(|roots| roots.push((root_id, root)));
+}
+
+/// Forgets a root, in a callback of its own. The host would go on ticking for
+/// it.
 fn remove(root_id: u32) {
-    ROOTS.with_borrow_mut(|roots| roots.remove(&root_id));
+    host::set_tick_period(Duration::ZERO);
+    forget(root_id);
+}
+
+fn forget(root_id: u32) {
+    ROOTS.with_borrow_mut(|roots| roots.retain(|(id, _)| *id != root_id));
 }
 
 impl Root {
@@ -227,121 +344,108 @@ impl Root {
 
     /// A stream ended.
     pub(crate) fn end(&mut self, stream: StreamTracer, response: &impl ResponseInfo) {
-        self.tracer.on_end(stream, response, host::now());
-        self.export();
+        let now = host::now();
+        self.tracer.on_end(stream, response, now);
+        self.export(now);
     }
 
     /// Sends every export that is ready and may be under way.
-    fn export(&mut self) {
-        while let Some(callout) = self.tracer.next_callout() {
+    fn export(&mut self, now: u64) {
+        while let Some(callout) = self.tracer.next_callout(now) {
             match self.send(&callout) {
-                Some(token) => {
-                    self.callouts.insert(token, callout.id);
+                Ok(token) => {
+                    self.callouts.push((token, callout.id));
                 }
-                None => self.book(callout.id, CalloutOutcome::NotSent),
+                Err(NotSent::NoCluster) => self.book(callout.id, CalloutOutcome::NoCluster, now),
+                Err(NotSent::NoEndpoint) => self.book(callout.id, CalloutOutcome::NoEndpoint, now),
             }
         }
     }
 
-    fn send(&self, callout: &Callout) -> Option<u32> {
+    fn send(&self, callout: &Callout) -> Result<u32, NotSent> {
         // A call belongs to the context that makes it and ends with it, and a
         // stream is about to end.
         if !host::set_effective_context(self.id) {
-            return None;
+            return Err(NotSent::NoEndpoint);
         }
-        let target = &self.target;
-        host::grpc_call(
-            &target.service,
-            SERVICE,
-            METHOD,
-            &callout.message,
+        let target = self.tracer.target();
+        host::http_call(
+            &target.cluster,
+            &self.headers,
+            &callout.body,
             target.timeout,
         )
     }
 
-    fn book(&mut self, id: CalloutId, outcome: CalloutOutcome<'_>) {
-        if let Some(notice) = self.tracer.on_callout_end(id, outcome) {
-            shared::announce(&self.target.cluster, &notice);
+    fn book(&mut self, id: CalloutId, outcome: CalloutOutcome<'_>, now: u64) {
+        let Some(end) = self.tracer.on_callout_end(id, outcome, now) else {
+            return;
+        };
+        METRICS.with(|metrics| {
+            if let Some(histogram) = metrics.export_time {
+                histogram.record(u64::try_from(end.took.as_millis()).unwrap_or(u64::MAX));
+            }
+        });
+        if let Some(notice) = end.notice {
+            shared::announce(&self.tracer.target().cluster, &notice, now);
         }
     }
 
-    /// Adds what was counted to the proxy's stats.
+    /// Adds what was counted to the proxy's stats, and what changed to its
+    /// levels, which are those of all workers.
     fn publish(&mut self) {
-        COUNTERS.with(|counters| {
+        METRICS.with(|metrics| {
             for (stat, n) in self.tracer.stats().take() {
-                if let Some(Some(counter)) = counters.get(stat as usize) {
-                    counter.add(n);
+                if let Some(Some(counter)) = metrics.counters.get(stat as usize) {
+                    counter.add(i64::try_from(n).unwrap_or(i64::MAX));
+                }
+                shared::tell_drops(stat, n, host::now());
+            }
+            let levels = Level::ALL.iter().zip(&metrics.levels);
+            for ((level, gauge), published) in levels.zip(&mut self.published) {
+                let now = self.tracer.level(*level);
+                let change = now.cast_signed().wrapping_sub(published.cast_signed());
+                *published = now;
+                if let Some(gauge) = gauge.filter(|_| change != 0) {
+                    gauge.add(change);
                 }
             }
         });
     }
-}
 
-/// `envoy.config.core.v3.GrpcService`. A plain cluster name would do for the
-/// host, but then the name is the `:authority` of each call, and HTTP/2 peers
-/// refuse the `|` in Istio's names.
-#[derive(Clone, PartialEq, prost::Message)]
-struct GrpcService {
-    #[prost(message, optional, tag = "1")]
-    envoy_grpc: Option<EnvoyGrpc>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct EnvoyGrpc {
-    #[prost(string, tag = "1")]
-    cluster_name: String,
-    #[prost(string, tag = "2")]
-    authority: String,
-}
-
-impl Target {
-    fn new(exporter: &OtlpGrpc) -> Self {
-        let service = GrpcService {
-            envoy_grpc: Some(EnvoyGrpc {
-                cluster_name: exporter.cluster.clone(),
-                authority: exporter.authority.clone(),
-            }),
-        };
-        Self {
-            cluster: exporter.cluster.clone(),
-            service: service.encode_to_vec(),
-            timeout: exporter.timeout,
+    /// Takes over from a root that the host is about to forget.
+    fn adopt(&mut self, mut twin: Root, now: u64) {
+        if self.is_fallback {
+            // The last good document may have been another one for it.
+            twin.tracer.give_up();
+            twin.publish();
+        }
+        for (published, its) in self.published.iter_mut().zip(twin.published) {
+            *published = published.wrapping_add(its);
+        }
+        self.tracer.adopt(twin.tracer, now);
+        if host::set_effective_context(twin.id) {
+            host::set_tick_period(Duration::ZERO);
+            host::done();
+            host::set_effective_context(self.id);
         }
     }
-}
 
-/// A failure in words, with the collector's own where it has some.
-fn describe(failure: Failure) -> String {
-    match failure {
-        Failure::NotSent => "there is no such cluster".to_owned(),
-        Failure::Status(status) => match host::grpc_message() {
-            message if message.is_empty() => format!("gRPC status {status}"),
-            // "Status-Message → "grpc-message" Percent-Encoded" (gRPC over HTTP2)
-            message => {
-                let message = percent_decode_str(&message).decode_utf8_lossy();
-                format!("gRPC status {status}: {message:?}")
-            }
-        },
+    /// Has the host call when there is something to do.
+    fn expect_tick(&mut self, now: u64) {
+        let period = self.tracer.next_tick(now);
+        if period != self.tick_period {
+            host::set_tick_period(period);
+            self.tick_period = period;
+        }
+        self.next_tick = now + nanos(period);
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ending && self.tracer.is_idle()
     }
 }
 
-/// What an operator reads once.
-pub(crate) fn log_notice(cluster: &str, notice: &Notice) {
-    match notice {
-        Notice::Failing(failure) => host::log(
-            LogLevel::Warn,
-            &format!(
-                "sidespan: export to cluster {cluster:?} fails, spans are dropped: {}",
-                describe(*failure)
-            ),
-        ),
-        Notice::Recovered => host::log(
-            LogLevel::Info,
-            &format!("sidespan: export to cluster {cluster:?} works again"),
-        ),
-        Notice::Rejected { spans, message } => host::log(
-            LogLevel::Warn,
-            &format!("sidespan: the collector rejected {spans} spans: {message:?}"),
-        ),
-    }
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -2,11 +2,11 @@
 //! data, so that an operator reads a thing once and not once a worker: which
 //! document is good, which is known to be bad, whether exports fail.
 
-use crate::host::{self, Counter, LogLevel};
-use crate::root;
+use crate::host::{self, LogLevel, Metric, MetricType};
 use sidespan_config::Faults;
 use sidespan_core::config::Config;
 use sidespan_core::exporter::Notice;
+use sidespan_core::stats::Stat;
 
 /// Counts documents that were not accepted.
 const CONFIG_REJECTED: &str = "sidespan.config_rejected";
@@ -21,7 +21,7 @@ fn key(what: &str) -> String {
 
 /// The document is good and stays in mind for the day that one is not.
 pub(crate) fn accepted(document: &[u8]) {
-    Counter::define(CONFIG_REJECTED);
+    Metric::define(MetricType::Counter, CONFIG_REJECTED);
     if is_first(&key("good"), document) {
         // From here on, a fault that was reported before is news again.
         host::set_shared_data(&key("bad"), b"", 0);
@@ -36,7 +36,7 @@ pub(crate) fn last_good() -> Option<Config> {
 
 /// Reports a document that is not good, once for all workers.
 pub(crate) fn rejected(document: &[u8], faults: &Faults, consequence: &str) {
-    let counter = Counter::define(CONFIG_REJECTED);
+    let counter = Metric::define(MetricType::Counter, CONFIG_REJECTED);
     if !is_first(&key("bad"), document) {
         return;
     }
@@ -59,23 +59,90 @@ pub(crate) fn warn(warning: &str) {
 /// Makes a place for what will come of exports: the version of a state tells
 /// which worker changed it, and what is not there has none.
 pub(crate) fn expect_news(cluster: &str) {
-    let key = key(&format!("export/{cluster}"));
-    if host::shared_data(&key).is_none() {
-        host::set_shared_data(&key, b"", 0);
+    let about_exports = ["export", "failing", "refused", "rejected"];
+    let keys = about_exports.map(|what| key(&format!("{what}/{cluster}")));
+    let drops = Stat::ALL.iter().filter(|stat| why_lost(**stat).is_some());
+    for key in keys.into_iter().chain(drops.map(|stat| key(stat.name()))) {
+        if host::shared_data(&key).is_none() {
+            host::set_shared_data(&key, b"", 0);
+        }
     }
 }
 
 /// Reports what came of exports, once for all workers.
-pub(crate) fn announce(cluster: &str, notice: &Notice) {
-    let state = match notice {
-        Notice::Failing(_) => "failing".to_owned(),
-        Notice::Recovered => String::new(),
-        // With its verb: a collector may reject without a word.
-        Notice::Rejected { message, .. } => format!("rejected {message}"),
+pub(crate) fn announce(cluster: &str, notice: &Notice, now: u64) {
+    let state = key(&format!("export/{cluster}"));
+    let may_say = |what| is_time(&key(&format!("{what}/{cluster}")), now);
+    let (level, line) = match notice {
+        Notice::Failing(failure) => {
+            if !may_say("failing") {
+                return;
+            }
+            is_first(&state, b"failing");
+            let line = format!("export to cluster {cluster:?} fails, spans wait: {failure}");
+            (LogLevel::Warn, line)
+        }
+        Notice::Recovered => {
+            let is_known = host::shared_data(&state).is_some_and(|(state, _)| !state.is_empty());
+            if !is_known || !is_first(&state, b"") {
+                return;
+            }
+            let line = format!("export to cluster {cluster:?} works again");
+            (LogLevel::Info, line)
+        }
+        Notice::Refused { spans, failure } => {
+            if !may_say("refused") {
+                return;
+            }
+            let line = format!(
+                "the collector at cluster {cluster:?} refused an export, {spans} spans are lost: {failure}"
+            );
+            (LogLevel::Warn, line)
+        }
+        Notice::Rejected { spans, message } => {
+            if !may_say("rejected") {
+                return;
+            }
+            let line =
+                format!("the collector at cluster {cluster:?} rejected {spans} spans: {message:?}");
+            (LogLevel::Warn, line)
+        }
     };
-    if is_first(&key(&format!("export/{cluster}")), state.as_bytes()) {
-        root::log_notice(cluster, notice);
+    host::log(level, &format!("sidespan: {line}"));
+}
+
+/// Why spans are lost, where no notice of an export tells.
+fn why_lost(stat: Stat) -> Option<&'static str> {
+    Some(match stat {
+        Stat::SpansDroppedQueueFull => "the queue is full",
+        Stat::SpansDroppedRetryExhausted => "their exports failed for max_elapsed_time",
+        Stat::SpansDroppedShutdown => "their configuration went before they were delivered",
+        Stat::SpansDroppedEncoding => "they are too large for a message",
+        _ => return None,
+    })
+}
+
+/// Reports spans that are lost for a reason that no notice tells.
+pub(crate) fn tell_drops(stat: Stat, n: u64, now: u64) {
+    let Some(why) = why_lost(stat) else {
+        return;
+    };
+    let name = stat.name();
+    // The stats may go with the configuration, so each line has its number.
+    if stat == Stat::SpansDroppedShutdown || is_time(&key(name), now) {
+        let line = format!("sidespan: {n} spans are lost, {why}; see the stat {name}");
+        host::log(LogLevel::Warn, &line);
     }
+}
+
+/// Whether this is said for the first time in a minute, by any worker: what is
+/// wrong for an hour is sixty lines, and the stats have the numbers.
+fn is_time(key: &str, now: u64) -> bool {
+    const MINUTE: u64 = 60_000_000_000;
+    let (said, version) = host::shared_data(key).unwrap_or_default();
+    let said = said.try_into().map(u64::from_le_bytes);
+    let is_recent = said.is_ok_and(|said| now.abs_diff(said) < MINUTE);
+    !is_recent && host::set_shared_data(key, &now.to_le_bytes(), version)
 }
 
 /// Shares a state. Whether this worker is the one that changed it.

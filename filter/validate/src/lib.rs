@@ -2,7 +2,7 @@
 //! a document alone, in JSON or YAML, or wherever one stands inside an Istio
 //! manifest or an Envoy configuration.
 
-use marked_yaml::{LoaderOptions, Node, parse_yaml_with_options};
+use marked_yaml::{LoadError, LoaderOptions, Node, parse_yaml_with_options};
 use serde_json::{Map, Value};
 use std::fmt;
 
@@ -63,6 +63,15 @@ fn check_part(text: &str, before: usize, report: &mut Report) {
         .prevent_coercion(true);
     let root = match parse_yaml_with_options(0, text, options) {
         Ok(root) => root,
+        Err(LoadError::DuplicateKey(twice)) => {
+            // Not which: what looks like a key may be a part of a secret.
+            let line = twice.key.span().start().map_or(1, |start| start.line());
+            report.faults.push(Fault {
+                line: before + line,
+                text: "a key stands here for the second time".to_owned(),
+            });
+            return;
+        }
         Err(error) => {
             report.faults.push(Fault {
                 line: before + 1,

@@ -118,6 +118,193 @@ fn what_cannot_be_checked_is_said() {
     );
 }
 
+/// Headers of `otlp_http` in YAML, alone and inside a manifest.
+fn with_headers(headers: &str) -> [String; 2] {
+    let document = format!("exporter:\n  otlp_http:\n    cluster: c\n    headers:{headers}\n");
+    let indented = document.replace('\n', "\n    ");
+    let manifest = format!(
+        "apiVersion: extensions.istio.io/v1alpha1\nkind: WasmPlugin\nspec:\n  url: oci://example/sidespan:1\n  pluginConfig:\n    {indented}\n"
+    );
+    [document, manifest]
+}
+
+fn shows_secret(output: &str) -> bool {
+    output.contains("s3cr3t") || output.contains("12345")
+}
+
+/// The output may be a public log of CI.
+#[test]
+fn nothing_that_a_header_says_is_shown() {
+    for (headers, fault) in [
+        (" x=s3cr3t-12345", "headers: what stands here is not a list"),
+        (" \"x: s3cr3t-12345\"", "headers: what stands here"),
+        (" { x: s3cr3t-12345 }", "headers: what stands here"),
+        (" { s3cr3t-12345 }", "headers: what stands here"),
+        (" 12345", "headers: what stands here"),
+        (" [s3cr3t-12345]", "headers[0]: what stands here"),
+        (" ['x: s3cr3t-12345']", "headers[0]: what stands here"),
+        ("\n    - x=s3cr3t-12345", "headers[0]: what stands here"),
+        ("\n    - x: s3cr3t-12345", "headers[0]: an unknown key"),
+        (
+            " [{ name: x, value: 12345 }]",
+            "headers[0].value: what stands here is not a string",
+        ),
+        (
+            " [{ name: x, value: 12345.6 }]",
+            "headers[0].value: what stands here",
+        ),
+        (
+            " [{ name: x, value: [s3cr3t, 12345] }]",
+            "headers[0].value: what stands here",
+        ),
+        (
+            " [{ name: x, value: { s3cr3t: 12345 } }]",
+            "headers[0].value: what stands here",
+        ),
+        (
+            " [{ name: x, value: ' s3cr3t-12345' }]",
+            "headers[0].value: what stands here cannot be",
+        ),
+        (
+            " [{ name: x, value: \"s3cr3t\\n12345\" }]",
+            "headers[0].value: what stands here cannot be",
+        ),
+        (
+            "\n    - name: x\n      value: |\n        s3cr3t-12345\n",
+            "headers[0].value: what stands here cannot be",
+        ),
+        (
+            "\n    - name: x\n      val: s3cr3t-12345",
+            "headers[0]: an unknown key",
+        ),
+        (
+            "\n    - name: x\n    value: s3cr3t-12345",
+            "otlp_http.value: unknown key",
+        ),
+        (
+            "\n    - name: x s3cr3t-12345\n      value: x",
+            "headers[0].name: what stands here is not a name",
+        ),
+        (
+            "\n    - name: x\n      environment: { s3cr3t: 12345 }",
+            "headers[0].environment: what stands here",
+        ),
+        (
+            "\n    - { name: x, value: s3cr3t-12345, environment: A }",
+            "headers[0]: 2 sources",
+        ),
+        // What is no YAML at all.
+        (
+            " [{ name: x, value: \"s3cr3t-12345 }]",
+            "neither YAML nor JSON",
+        ),
+        (" [{ name: x, value: s3cr3t-12345", "neither YAML nor JSON"),
+        (
+            " [{ name: x, value: 's3cr3t-12345'x }]",
+            "neither YAML nor JSON",
+        ),
+        (
+            " [{ name: x, value: \"s3cr3t\\q12345\" }]",
+            "neither YAML nor JSON",
+        ),
+        (
+            " [{ name: x, value: %s3cr3t-12345 }]",
+            "neither YAML nor JSON",
+        ),
+        (
+            " [{ name: x, value: *s3cr3t-12345 }]",
+            "neither YAML nor JSON",
+        ),
+        (
+            " [{ name: x, value: &s3cr3t-12345 y }]",
+            "neither YAML nor JSON",
+        ),
+        (
+            " [{ name: x, value: !s3cr3t-12345 y }]",
+            "neither YAML nor JSON",
+        ),
+        (
+            " [{ name: x, value: s3cr3t, value: 12345 }]",
+            "a key stands here for the second time",
+        ),
+        (
+            "\n    - name: x\n      value: s3cr3t: 12345",
+            "neither YAML nor JSON",
+        ),
+        (
+            "\n    - name: x\n      value: y\n      s3cr3t-12345",
+            "neither YAML nor JSON",
+        ),
+    ] {
+        for text in with_headers(headers) {
+            let (status, output) = over("secret.yaml", &text);
+            assert_eq!(status, Some(1), "{text}\n{output}");
+            assert!(output.contains(fault), "{fault}: {text}\n{output}");
+            assert!(!shows_secret(&output), "{text}\n{output}");
+        }
+    }
+}
+
+/// JSON in a `StringValue` is read by another parser.
+#[test]
+fn nothing_that_a_header_in_a_text_says_is_shown() {
+    for headers in [
+        r#""x=s3cr3t-12345""#,
+        r#"[{"name": "x", "value": 12345}]"#,
+        r#"[{"name": "x", "value": "s3cr3t\u000012345"}]"#,
+        r#"[{"name": "x", "value": "s3cr3t-12345""#,
+        r#"[{"name": "x", "value": s3cr3t-12345}]"#,
+        r#"[{"name": "x", "value": 12345e12345}]"#,
+        r#"[{"name": "x", "value": "s3cr3t\q12345"}]"#,
+        r#"[{"name": "x", "value": "s3cr3t\ud80012345"}]"#,
+    ] {
+        let text = format!(
+            "name: sidespan\nconfiguration:\n  value: '{{\"exporter\": {{\"otlp_grpc\": {{\"cluster\": \"c\", \"headers\": {headers}}}}}}}'\n"
+        );
+        let (status, output) = over("text.yaml", &text);
+        assert_eq!(status, Some(1), "{text}\n{output}");
+        assert!(!shows_secret(&output), "{text}\n{output}");
+    }
+}
+
+/// What ends a plain text in YAML makes a key of the rest.
+#[test]
+fn nothing_is_shown_of_a_value_that_became_a_key() {
+    for headers in [
+        " [{ name: x, value: Basic a,s3cr3t-12345 }]",
+        " [{ name: x, s3cr3t-12345 }]",
+        "\n    - s3cr3t-12345:",
+        " [{ name: x, value: { s3cr3t-12345: a, s3cr3t-12345: b } }]",
+    ] {
+        for text in with_headers(headers) {
+            let (status, output) = over("key.yaml", &text);
+            assert_eq!(status, Some(1), "{text}\n{output}");
+            assert!(!shows_secret(&output), "{text}\n{output}");
+        }
+    }
+}
+
+#[test]
+fn both_protocols_are_checked_in_yaml() {
+    let http = "exporter:\n  otlp_http:\n    cluster: c\n    path: /otlp/v1/traces\n    compression: gzip\n    headers:\n    - { name: x-oneuptime-token, environment: ONEUPTIME_TOKEN }\n  retry: { max_elapsed_time: 60s }\n";
+    assert_eq!(
+        over("http.yaml", http),
+        (Some(0), "FILE: 1 right\n".to_owned())
+    );
+    let wrong = "exporter:\n  otlp_grpc: { cluster: a }\n  otlp_http:\n    cluster: b\n    path: v1\n    headers:\n    - name: Host\n      value: h\n    - name: x\n  retry:\n    initial_interval: 2s\n    max_interval: 1s\n";
+    let (status, output) = over("both.yaml", wrong);
+    assert_eq!(status, Some(1));
+    for line in [
+        "FILE:1: exporter: 2 protocols, expected exactly one of otlp_grpc, otlp_http",
+        "FILE:5: exporter.otlp_http.path: \"v1\" is not a path",
+        "FILE:7: exporter.otlp_http.headers[0].name: what stands here is a header",
+        "FILE:9: exporter.otlp_http.headers[1]: 0 sources",
+        "FILE:12: exporter.retry.max_interval: \"1s\" is less than initial_interval, \"2s\"",
+    ] {
+        assert!(output.contains(line), "{line:?} is not in\n{output}");
+    }
+}
+
 /// Every configuration that people copy from here is right.
 #[test]
 fn what_the_repository_ships_is_right() {

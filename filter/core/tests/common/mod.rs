@@ -3,6 +3,7 @@
 
 #![allow(dead_code, unused_imports)]
 
+pub(crate) mod exports;
 pub(crate) mod headers;
 pub(crate) mod spans;
 pub(crate) mod twin;
@@ -247,9 +248,24 @@ pub(crate) fn request(
     (started.stream, upstream)
 }
 
+/// All that waits goes, as long after the last span as it takes.
+pub(crate) fn flush(tracer: &mut Tracer) -> Option<Callout> {
+    tracer.on_tick(u64::MAX);
+    tracer.next_callout(u64::MAX)
+}
+
+/// The message of an export, without what carries it.
+pub(crate) fn message(callout: &Callout) -> &[u8] {
+    let (prefix, message) = callout.body.split_at(5);
+    assert_eq!(prefix[0], 0, "it is not compressed");
+    let len = u32::from_be_bytes(prefix[1..].try_into().expect("four bytes"));
+    assert_eq!(len as usize, message.len(), "gRPC's length");
+    message
+}
+
 /// The request of an export, read with OTLP's own types.
 pub(crate) fn decode(callout: &Callout) -> ExportTraceServiceRequest {
-    ExportTraceServiceRequest::decode(callout.message.as_slice()).expect("an OTLP message")
+    ExportTraceServiceRequest::decode(message(callout)).expect("an OTLP message")
 }
 
 /// All spans of an export.
@@ -261,12 +277,8 @@ pub(crate) fn spans(callout: &Callout) -> Vec<Span> {
 
 /// The only span of the only export that is ready.
 pub(crate) fn only_span(tracer: &mut Tracer) -> Span {
-    tracer.flush();
-    let callout = tracer.next_callout().expect("an export is ready");
-    assert!(
-        tracer.next_callout().is_none(),
-        "a second export is ready too"
-    );
+    let callout = flush(tracer).expect("an export is ready");
+    assert!(flush(tracer).is_none(), "a second export is ready too");
     let mut spans = spans(&callout);
     assert_eq!(spans.len(), 1);
     spans.remove(0)

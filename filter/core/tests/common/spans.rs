@@ -1,14 +1,15 @@
 //! A proxy with a configuration and a host, and the spans that it exports, as
 //! tests look at them.
 
+use super::exports::Reply;
 use super::{
-    Headers, Host, Info, Response, attributes, count, decode, hex, request, spans, take_stats,
+    Headers, Host, Info, Response, attributes, count, decode, flush, hex, message, request, spans,
+    take_stats,
 };
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use serde_json::{Map, Value, json};
 use sidespan_core::config::Config;
-use sidespan_core::exporter::CalloutOutcome;
 use sidespan_core::request::{Direction, RequestInfo, ResponseInfo};
 use sidespan_core::resource::Environment;
 use sidespan_core::stats::Stat;
@@ -180,17 +181,16 @@ impl Proxy {
         if let Some(stream) = started.stream {
             self.tracer.on_end(stream, response, END);
         }
-        self.tracer.flush();
         let kept = count(&take_stats(&mut self.tracer), Stat::Kept);
-        let callout = self.tracer.next_callout();
-        assert!(self.tracer.next_callout().is_none(), "two exports");
+        let callout = flush(&mut self.tracer);
+        assert!(flush(&mut self.tracer).is_none(), "two exports");
         if let Some(callout) = &callout {
-            let outcome = CalloutOutcome::Answered(&[]);
-            self.tracer.on_callout_end(callout.id, outcome);
+            Reply::OK.tell(&mut self.tracer, callout.id, END);
         }
         let exported = callout.iter().flat_map(spans);
         let mut seen: Vec<Seen> = exported.map(Seen::read).collect();
-        let bytes = callout.map(|callout| callout.message).unwrap_or_default();
+        let bytes = callout.map(|callout| message(&callout).to_vec());
+        let bytes = bytes.unwrap_or_default();
         assert!(seen.len() <= 2, "{} spans of one request", seen.len());
         let is_call = |span: &Seen| seen.iter().any(|other| other.span_id == span.parent_id);
         let call = seen.iter().position(is_call);
@@ -247,8 +247,7 @@ pub(crate) fn resource(tracer: &mut Tracer) -> Map<String, Value> {
     let lines = get("/");
     let (stream, _) = request(tracer, &lines, &Info::default(), Direction::Inbound, START);
     tracer.on_end(stream.expect("sampled"), &Response::status(200), END);
-    tracer.flush();
-    let message = decode(&tracer.next_callout().expect("an export"));
+    let message = decode(&flush(tracer).expect("an export"));
     let resource = message.resource_spans[0].resource.clone();
     attributes(&resource.expect("a resource").attributes)
         .into_iter()
