@@ -46,6 +46,47 @@ fn every_known_secret_is_documented() {
     }
 }
 
+/// Every stat, and every word of what is logged of exports.
+#[test]
+fn everything_that_is_published_is_explained_to_operators() {
+    let docs = read("docs/operations.md");
+    let stats = read("filter/core/src/stats.rs");
+    let mut names = quoted(&stats, "=> \"", "\"", "sidespan.");
+    names.extend(quoted(&stats, "= \"", "\"", "sidespan."));
+    assert!(names.len() >= 25, "{names:?}");
+    for name in names {
+        let (group, last) = name.rsplit_once('.').expect("a dot");
+        let (group, last) = (format!("| `{group}."), format!("`.{last}`"));
+        let is_told = docs.contains(name)
+            || docs
+                .lines()
+                .any(|row| row.starts_with(&group) && row.contains(&last));
+        assert!(is_told, "{name}");
+    }
+    let mut fragments = 0;
+    for file in [
+        "filter/proxy-wasm/src/shared.rs",
+        "filter/core/src/exporter.rs",
+        "filter/core/src/exporter/answer.rs",
+    ] {
+        let source = read(file);
+        let code = source
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
+        let code = code.collect::<Vec<_>>().join("\n");
+        for text in code.split('"').skip(1).step_by(2) {
+            // What stands between the parts that differ.
+            for fragment in text.split(['{', '}']).map(str::trim) {
+                if fragment.contains(' ') && !fragment.contains(['(', '\n']) {
+                    assert!(docs.contains(fragment), "{file}: {fragment:?}");
+                    fragments += 1;
+                }
+            }
+        }
+    }
+    assert!(fragments > 10, "{fragments}");
+}
+
 #[test]
 fn the_readme_shows_the_configuration_that_is_tested() {
     let edge = read("envoy-configs/edge.yaml");

@@ -4,11 +4,12 @@ use crate::stage::PATIENCE;
 use harness::{Envoy, MockCollector, Upstream, client, eventually, load, workspace_root};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// An Envoy whose listener comes from a file that can be replaced.
-struct Reloading {
-    envoy: Envoy,
-    upstream: Upstream,
+pub struct Reloading {
+    pub envoy: Envoy,
+    pub upstream: Upstream,
     collector: MockCollector,
     dir: PathBuf,
     listener: String,
@@ -19,7 +20,19 @@ struct Reloading {
 const EXPORTER: &str = "exporter: { otlp_grpc: { cluster: otel-collector } }";
 
 impl Reloading {
-    fn start(name: &str, exporter: &str) -> Self {
+    pub fn start(name: &str, exporter: &str) -> Self {
+        Self::start_with("dist/sidespan.wasm", 2, name, exporter, |listener| listener)
+    }
+
+    /// Starts it with another module and so many workers, and changes to its
+    /// listener.
+    pub fn start_with(
+        module: &str,
+        workers: u32,
+        name: &str,
+        exporter: &str,
+        change: impl FnOnce(String) -> String,
+    ) -> Self {
         let text =
             std::fs::read_to_string(workspace_root().join("envoy-configs/edge.yaml")).unwrap();
         let (_, rest) = text.split_once("  listeners:\n").unwrap();
@@ -41,10 +54,9 @@ impl Reloading {
             .replace("port_value: 10000", &format!("port_value: {port}"))
             .replace(
                 "dist/sidespan.wasm",
-                &workspace_root()
-                    .join("dist/sidespan.wasm")
-                    .to_string_lossy(),
+                &workspace_root().join(module).to_string_lossy(),
             );
+        let listener = change(listener);
         let bootstrap = format!(
             "node: {{ id: node, cluster: test }}\ndynamic_resources:\n  lds_config:\n    path_config_source: {{ path: {}, watched_directory: {{ path: {} }} }}\nstatic_resources:\n  clusters:\n{clusters}",
             dir.join("lds.yaml").display(),
@@ -54,7 +66,12 @@ impl Reloading {
             envoy: {
                 write(&dir, &listener, exporter, 0);
                 Envoy::from_yaml(bootstrap)
-                    .concurrency(2)
+                    .concurrency(workers)
+                    // Old listeners really end while the test lasts.
+                    .arg("--drain-time-s")
+                    .arg("1")
+                    .arg("--drain-strategy")
+                    .arg("immediate")
                     .port(8080, upstream.port())
                     .port(4317, collector.port())
                     .start()
@@ -70,15 +87,39 @@ impl Reloading {
         reloading
     }
 
-    fn addr(&self) -> std::net::SocketAddr {
+    pub fn addr(&self) -> std::net::SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
     /// Replaces the configuration of the filter and waits until Envoy took it.
-    fn reload(&mut self, exporter: &str) {
+    pub fn reload(&mut self, exporter: &str) {
         self.version += 1;
         write(&self.dir, &self.listener, exporter, self.version);
         self.wait_loaded();
+    }
+
+    /// Takes the listener away.
+    fn remove(&mut self) {
+        self.version += 1;
+        publish(&self.dir, "", self.version);
+        self.envoy
+            .wait_stat("listener_manager.listener_removed", |n| n >= 1, PATIENCE);
+    }
+
+    /// Waits until the configuration before is asked to end.
+    fn wait_drained(&self) {
+        let draining = "listener_manager.total_listeners_draining";
+        self.envoy.wait_stat(draining, |n| n == 0, PATIENCE);
+    }
+
+    fn stat(&self, name: &str) -> u64 {
+        let stat = self.envoy.stat(&format!("wasmcustom.sidespan.{name}"));
+        stat.unwrap_or_default()
+    }
+
+    fn wait_stat(&self, name: &str, pred: impl Fn(u64) -> bool) {
+        let full = format!("wasmcustom.sidespan.{name}");
+        self.envoy.wait_stat(&full, pred, 3 * PATIENCE);
     }
 
     fn wait_loaded(&mut self) {
@@ -113,15 +154,20 @@ fn write(dir: &std::path::Path, listener: &str, exporter: &str, version: u32) {
         "- \"@type\": type.googleapis.com/envoy.config.listener.v3.Listener\n    name: edge",
         1,
     );
-    let text = format!(
-        "version_info: \"{version}\"\nresources:\n{}",
-        resource.replace("\n    ", "\n  ")
-    );
+    publish(dir, &resource.replace("\n    ", "\n  "), version);
+}
+
+fn publish(dir: &std::path::Path, resources: &str, version: u32) {
+    let resources = match resources {
+        "" => " []",
+        some => &format!("\n{some}"),
+    };
+    let text = format!("version_info: \"{version}\"\nresources:{resources}");
     std::fs::write(dir.join("new.yaml"), text).unwrap();
     std::fs::rename(dir.join("new.yaml"), dir.join("lds.yaml")).unwrap();
 }
 
-fn quick(name: &str) -> String {
+pub fn quick(name: &str) -> String {
     format!(
         "exporter: {{ otlp_grpc: {{ cluster: otel-collector, authority: {name} }}, batch: {{ schedule_delay: 50ms }} }}"
     )
@@ -169,25 +215,137 @@ fn the_last_good_configuration_stays_when_a_new_one_is_wrong() {
 
 #[test]
 fn no_span_is_lost_when_the_configuration_changes_under_load() {
-    const REQUESTS: u64 = 20_000;
+    reload_under_load(20);
+}
+
+/// As many reloads, valid and invalid in turn.
+pub fn reload_under_load(reloads: u64) {
     let mut proxy = Reloading::start("load", &quick("v0"));
     proxy.upstream.record(false);
     proxy.collector.keep_only_ids();
     let addr = proxy.addr();
-    let load = std::thread::spawn(move || load::run(addr, "/bytes/10", 16, REQUESTS, &[]));
-    let mut reloads = 0;
-    while !load.is_finished() {
-        reloads += 1;
-        proxy.reload(&quick(&format!("v{reloads}")));
+    let stop = AtomicBool::new(false);
+    let reports = std::thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            let mut reports = Vec::new();
+            while !stop.load(Ordering::Relaxed) {
+                reports.push(load::run(addr, "/bytes/10", 16, 1000, &[]));
+            }
+            reports
+        });
+        for n in 0..reloads {
+            let valid = quick(&format!("v{n}"));
+            let invalid = format!("exporter: {{ otlp_grpc: {{ cluster: {n} }} }}");
+            proxy.reload(if n % 2 == 0 { &invalid } else { &valid });
+        }
+        stop.store(true, Ordering::Relaxed);
+        load.join().unwrap()
+    });
+    let requests = 1000 * reports.len() as u64;
+    let failed: Vec<_> = reports.iter().filter(|report| report.failed > 0).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+    proxy.collector.wait_count(requests as usize, PATIENCE);
+    proxy.wait_stat("spans_acknowledged", |n| n == requests);
+    assert_eq!(proxy.collector.ids().len() as u64, requests, "each once");
+    assert_eq!(proxy.stat("spans_created"), requests);
+    // More if a worker was still at one when another was at the next.
+    assert!(proxy.stat("config_rejected") >= reloads.div_ceil(2));
+}
+
+/// The collector is away when the configuration changes: the old one keeps
+/// what it has, and delivers it when the collector is back.
+#[test]
+fn a_configuration_that_goes_takes_its_spans_to_a_collector_that_comes_back() {
+    let retrying = |name: &str| {
+        quick(name).replace(
+            " }}",
+            " }, retry: { initial_interval: 100ms, max_interval: 500ms } }",
+        )
+    };
+    let mut proxy = Reloading::start("away", &retrying("first"));
+    let addr = proxy.collector.addr();
+    proxy.collector.stop();
+    for name in ["second", "first", "second", "first", "third"] {
+        assert_eq!(client::get(proxy.addr(), "/").status, 200);
+        proxy.reload(&retrying(name));
+        proxy.wait_drained();
     }
-    let report = load.join().unwrap();
-    assert!(reloads >= 3, "only {reloads} reloads while the load ran");
-    assert_eq!(
-        (report.ok, report.failed),
-        (REQUESTS, 0),
-        "{:?}",
-        report.statuses
+    proxy.wait_stat("spans_queued", |n| n > 0);
+    proxy.collector = MockCollector::start_on(addr);
+    proxy.collector.wait_count(5, PATIENCE);
+    proxy.wait_stat("spans_acknowledged", |n| n == 5);
+    proxy.wait_stat("spans_queued", |n| n == 0);
+    assert_eq!(proxy.collector.distinct_span_count(), 5);
+    assert_eq!(proxy.stat("spans_dropped.shutdown"), 0);
+}
+
+/// How often the threads of a process wake in a second.
+fn wakeups(pid: u32) -> u64 {
+    let count = || {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the process");
+        let status =
+            tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("status")).ok());
+        let switches = status.filter_map(|status| {
+            let (_, rest) = status.split_once("\nvoluntary_ctxt_switches:")?;
+            rest.lines().next()?.trim().parse::<u64>().ok()
+        });
+        switches.sum::<u64>()
+    };
+    let before = count();
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    count() - before
+}
+
+/// The host goes on ticking for a context that is gone unless it is told not
+/// to.
+#[test]
+fn a_configuration_that_went_leaves_no_timer_behind() {
+    let often = |name: &str| quick(name).replace("50ms", "10ms");
+    let mut proxy = Reloading::start("timers", &often("v0"));
+    let before = wakeups(proxy.envoy.pid());
+    for n in 1..=8 {
+        proxy.reload(&often(&format!("v{n}")));
+        proxy.wait_drained();
+    }
+    let after = wakeups(proxy.envoy.pid());
+    assert!(
+        after < 2 * before,
+        "{after} wakeups a second, {before} before"
     );
-    proxy.collector.wait_count(REQUESTS as usize, PATIENCE);
-    assert_eq!(proxy.collector.ids().len(), REQUESTS as usize);
+}
+
+/// No other configuration follows. While the listener drains, spans go as
+/// ever; what is left at its end goes with it, and so do the stats of the
+/// filter, but the log has the number.
+#[test]
+fn a_listener_that_is_removed_says_what_is_lost_with_it() {
+    const REQUESTS: u64 = 7;
+    for (delay, delivered) in [("50ms", REQUESTS), ("5m", 0)] {
+        let exporter = quick("only").replace("50ms", delay);
+        let mut proxy = Reloading::start(&format!("removed-{delay}"), &exporter);
+        for _ in 0..REQUESTS {
+            assert_eq!(client::get(proxy.addr(), "/").status, 200);
+        }
+        proxy.remove();
+        proxy.collector.wait_count(delivered as usize, PATIENCE);
+        // Each of two workers tells its own.
+        eventually(PATIENCE, "that all others are told", || {
+            let log = proxy.envoy.log();
+            let lost = log.lines().filter_map(|line| {
+                let (before, _) = line.split_once(" spans are lost, their configuration went")?;
+                before.rsplit(' ').next()?.parse::<u64>().ok()
+            });
+            (lost.sum::<u64>() == REQUESTS - delivered).then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_proxy_that_drains_its_listeners_sends_what_it_has() {
+    let mut proxy = Reloading::start("drained", &quick("only"));
+    assert_eq!(client::get(proxy.addr(), "/").status, 200);
+    proxy.envoy.admin_post("/drain_listeners?graceful");
+    proxy.collector.wait_count(1, PATIENCE);
+    proxy.wait_stat("spans_acknowledged", |n| n == 1);
+    proxy.envoy.terminate();
 }
