@@ -444,6 +444,8 @@ impl Exporter {
     /// once, and what its collector asked for.
     pub(crate) fn adopt(&mut self, other: Self, queue: &mut BatchSpanProcessor, now: u64) {
         self.silent_until = self.silent_until.max(other.silent_until);
+        // So that a clock set back since then is noticed.
+        self.last_tick = self.last_tick.max(other.last_tick);
         for InFlight { mut batch, .. } in other.in_flight {
             batch.failures = batch.failures.max(1);
             queue.give_back(batch, now);
