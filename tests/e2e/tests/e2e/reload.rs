@@ -307,11 +307,11 @@ fn a_configuration_that_went_leaves_no_timer_behind() {
         proxy.reload(&often(&format!("v{n}")));
         proxy.wait_drained();
     }
-    let after = wakeups(proxy.envoy.pid());
-    assert!(
-        after < 2 * before,
-        "{after} wakeups a second, {before} before"
-    );
+    // Those that go are asked to after their listener has drained.
+    let what = format!("less than twice the {before} wakeups a second of before");
+    eventually(PATIENCE, &what, || {
+        (wakeups(proxy.envoy.pid()) < 2 * before).then_some(())
+    });
 }
 
 /// No other configuration follows. While the listener drains, spans go as
