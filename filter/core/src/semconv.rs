@@ -120,3 +120,25 @@ pub const SIDESPAN_UPSTREAM_TRANSPORT_FAILURE: &str = "sidespan.upstream.transpo
 pub const SIDESPAN_UPSTREAM_TLS_PEER: &str = "sidespan.upstream.tls_peer";
 /// Who the caller's certificate belongs to.
 pub const SIDESPAN_DOWNSTREAM_TLS_PEER: &str = "sidespan.downstream.tls_peer";
+
+/// The names of gRPC's status codes, by code
+/// (<https://grpc.github.io/grpc/core/md_doc_statuscodes.html>).
+pub const GRPC_STATUS_NAMES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];

@@ -3,6 +3,7 @@
 use super::{CalloutOutcome, Protocol, grpc, http};
 use crate::otlp::{ERROR_MESSAGE, PARTIAL_SUCCESS, REJECTED_SPANS};
 use crate::protobuf::{field, number_field};
+use crate::semconv::GRPC_STATUS_NAMES;
 use std::fmt;
 use std::time::Duration;
 
@@ -33,10 +34,15 @@ pub enum FailureKind {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
-            FailureKind::Grpc(code) => match grpc::name(code) {
-                Some(name) => write!(f, "gRPC status {code} {name}")?,
-                None => write!(f, "gRPC status {code}")?,
-            },
+            FailureKind::Grpc(code) => {
+                let index = usize::try_from(code).unwrap_or(usize::MAX);
+                let name = GRPC_STATUS_NAMES.get(index).copied().unwrap_or_default();
+                write!(
+                    f,
+                    "gRPC status {code}{}{name}",
+                    if name.is_empty() { "" } else { " " }
+                )?;
+            }
             FailureKind::Http(status) => write!(f, "HTTP status {status}")?,
             FailureKind::Reset => f.write_str("the connection ended before the answer did")?,
             FailureKind::NoCluster => f.write_str("there is no such cluster")?,

@@ -29,30 +29,6 @@ const UNAUTHENTICATED: u32 = 16;
 /// (OTLP specification, "Failures").
 const RETRYABLE: [u32; 6] = [1, 4, 10, 11, UNAVAILABLE, 15];
 
-/// The name of a code (gRPC, "Status codes and their use in gRPC").
-pub(super) fn name(code: u32) -> Option<&'static str> {
-    const NAMES: [&str; 17] = [
-        "OK",
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
-    ];
-    NAMES.get(usize::try_from(code).ok()?).copied()
-}
-
 /// The headers of each call (gRPC over HTTP2, "Requests").
 pub(super) fn headers(timeout: Duration) -> std::vec::IntoIter<(&'static str, String)> {
     // "TimeoutValue → {positive integer as ASCII string of at most 8 digits}"

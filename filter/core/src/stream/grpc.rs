@@ -21,26 +21,6 @@ pub(super) struct Call {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Status(&'static str);
 
-const STATUS_NAMES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
-
 /// The server's errors among them (RPC conventions, gRPC, Server).
 const SERVER_ERRORS: [&str; 6] = [
     "UNKNOWN",
@@ -63,7 +43,7 @@ pub(super) fn status(response: &impl ResponseInfo) -> Option<Status> {
     let code = std::str::from_utf8(value).ok()?.parse::<u64>().ok()?;
     let name = usize::try_from(code)
         .ok()
-        .and_then(|code| STATUS_NAMES.get(code));
+        .and_then(|code| semconv::GRPC_STATUS_NAMES.get(code));
     Some(Status(name.copied().unwrap_or("UNKNOWN")))
 }
 
