@@ -66,8 +66,8 @@ pub(crate) struct Root {
     /// The levels that are published as this root's part.
     published: [u64; Level::ALL.len()],
     tick_period: Duration,
-    /// When the host will call the next time, in Unix nanoseconds.
-    next_tick: u64,
+    /// When the host will call the next time, since the Unix epoch.
+    next_tick: Duration,
     /// The host asked for the end and waits for `done`.
     ending: bool,
 }
@@ -157,7 +157,7 @@ pub(crate) fn on_configure(root_id: u32) -> bool {
         callouts: Vec::new(),
         published: Default::default(),
         tick_period: Duration::ZERO,
-        next_tick: 0,
+        next_tick: Duration::ZERO,
         ending: false,
     };
     root.expect_tick(host::now());
@@ -172,7 +172,7 @@ pub(crate) fn on_tick(root_id: u32) {
         root.is_debug = host::is_debug();
         root.tracer.on_tick(now);
         root.export(now);
-        root.publish();
+        root.publish(now);
         root.expect_tick(now);
         root.has_ended()
     });
@@ -202,7 +202,7 @@ pub(crate) fn on_done(context_id: u32) -> bool {
         root.ending = true;
         root.tracer.shutdown(now);
         root.export(now);
-        root.publish();
+        root.publish(now);
         root.expect_tick(now);
         root.has_ended()
     });
@@ -226,10 +226,11 @@ fn is_last(root_id: u32) -> Option<bool> {
 
 /// The VM ends: what is not delivered is lost, and counted.
 fn give_up() {
+    let now = host::now();
     ROOTS.with_borrow_mut(|roots| {
         for mut root in roots.drain(..).filter_map(|(_, root)| root) {
             root.tracer.give_up();
-            root.publish();
+            root.publish(now);
         }
     });
 }
@@ -275,8 +276,8 @@ fn on_callout_end(root_id: u32, token: u32, outcome: CalloutOutcome<'_>) {
         let now = host::now();
         root.book(id, outcome, now);
         root.export(now);
-        root.publish();
-        if now + nanos(root.tracer.next_tick(now)) < root.next_tick {
+        root.publish(now);
+        if Duration::from_nanos(now) + root.tracer.next_tick(now) < root.next_tick {
             root.expect_tick(now);
         }
         root.has_ended()
@@ -393,19 +394,19 @@ impl Root {
 
     /// Adds what was counted to the proxy's stats, and what changed to its
     /// levels, which are those of all workers.
-    fn publish(&mut self) {
+    fn publish(&mut self, now: u64) {
         METRICS.with(|metrics| {
             for (stat, n) in self.tracer.stats().take() {
                 if let Some(Some(counter)) = metrics.counters.get(stat as usize) {
                     counter.add(i64::try_from(n).unwrap_or(i64::MAX));
                 }
-                shared::tell_drops(stat, n, host::now());
+                shared::tell_drops(stat, n, now);
             }
             let levels = Level::ALL.iter().zip(&metrics.levels);
             for ((level, gauge), published) in levels.zip(&mut self.published) {
-                let now = self.tracer.level(*level);
-                let change = now.cast_signed().wrapping_sub(published.cast_signed());
-                *published = now;
+                let current = self.tracer.level(*level);
+                let change = current.cast_signed().wrapping_sub(published.cast_signed());
+                *published = current;
                 if let Some(gauge) = gauge.filter(|_| change != 0) {
                     gauge.add(change);
                 }
@@ -418,7 +419,7 @@ impl Root {
         if self.is_fallback {
             // The last good document may have been another one for it.
             twin.tracer.give_up();
-            twin.publish();
+            twin.publish(now);
         }
         for (published, its) in self.published.iter_mut().zip(twin.published) {
             *published = published.wrapping_add(its);
@@ -438,14 +439,10 @@ impl Root {
             host::set_tick_period(period);
             self.tick_period = period;
         }
-        self.next_tick = now + nanos(period);
+        self.next_tick = Duration::from_nanos(now) + period;
     }
 
     fn has_ended(&self) -> bool {
         self.ending && self.tracer.is_idle()
     }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct Reloading {
     pub envoy: Envoy,
     pub upstream: Upstream,
-    collector: MockCollector,
+    pub collector: MockCollector,
     dir: PathBuf,
     listener: String,
     port: u16,
@@ -96,6 +96,15 @@ impl Reloading {
         self.version += 1;
         write(&self.dir, &self.listener, exporter, self.version);
         self.wait_loaded();
+    }
+
+    /// Hands over a listener with another module, which Envoy refuses.
+    pub fn refuse(&mut self, module: &str) {
+        self.version += 1;
+        let listener = self.listener.replace("dist/sidespan.wasm", module);
+        write(&self.dir, &listener, &quick("other"), self.version);
+        let rejected = "listener_manager.lds.update_rejected";
+        self.envoy.wait_stat(rejected, |n| n > 0, PATIENCE);
     }
 
     /// Takes the listener away.

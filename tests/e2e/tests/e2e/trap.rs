@@ -3,7 +3,7 @@
 
 use crate::reload::{Reloading, quick};
 use crate::stage::PATIENCE;
-use harness::{Upstream, client, eventually};
+use harness::{Envoy, Upstream, client, eventually};
 use std::net::SocketAddr;
 use std::thread;
 
@@ -86,6 +86,8 @@ fn the_other_policies_cost_requests() {
     for (policy, next) in [
         ("failure_policy: FAIL_OPEN", 200),
         ("failure_policy: FAIL_CLOSED", 503),
+        // What Envoy does if nothing is said.
+        ("", 503),
         // Loaded anew after a pause of a second, for which it is closed.
         (reload, 503),
     ] {
@@ -103,5 +105,36 @@ fn the_other_policies_cost_requests() {
                 (is_answered && is_traced(&proxy.upstream)).then_some(())
             });
         }
+    }
+}
+
+/// What the VM took with it stands in the gauges for good.
+#[test]
+fn the_gauges_keep_what_a_panic_cost() {
+    let patient = quick("only").replace("50ms", "5m");
+    let proxy = Reloading::start_with(TRAPPING, 1, "trap-gauges", &patient, |listener| listener);
+    let queued = "wasmcustom.sidespan.spans_queued";
+    for _ in 0..3 {
+        assert_eq!(get(proxy.addr(), "/", b"no"), 200);
+    }
+    proxy.envoy.wait_stat(queued, |n| n == 3, PATIENCE);
+    assert_eq!(get(proxy.addr(), "/", b"request"), 200);
+    proxy.envoy.wait_log("sidespan: internal error", PATIENCE);
+    assert_eq!(proxy.envoy.stat(queued), Some(3));
+    assert!(proxy.collector.calls().is_empty());
+}
+
+/// No policy helps a module that cannot be loaded: the listener stays as it
+/// was, and a static one does not come up.
+#[test]
+fn a_module_that_cannot_be_loaded_changes_nothing() {
+    for module in ["README.md", "no-such-file.wasm"] {
+        let static_listener = Envoy::from_file("envoy-configs/edge.yaml").wasm(module);
+        assert!(static_listener.try_start().is_err(), "{module}");
+
+        let mut proxy = Reloading::start(&format!("load-{}", module.len()), &quick("first"));
+        proxy.refuse(module);
+        assert_eq!(get(proxy.addr(), "/", b"no"), 200);
+        assert!(is_traced(&proxy.upstream), "{module}");
     }
 }
