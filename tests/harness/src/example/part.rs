@@ -9,8 +9,8 @@ use serde::Deserialize;
 
 use super::Variant;
 use super::mock::Mock;
-use super::program::{self, Program};
 use crate::config::free_port;
+use crate::program::{self, Program};
 use crate::{Envoy, MockCollector, Upstream, workspace_root};
 
 #[derive(Deserialize)]
@@ -283,7 +283,7 @@ impl Running {
         for (name, value) in part.env.iter().chain(&variant.env) {
             env.insert(name, value.clone());
         }
-        let application = Program::start(&part.name, &find(dir, &part.dir), &[], &env, addr);
+        let application = Program::start(&part.name, &run_script(dir, &part.dir), &[], &env, addr);
         self.applications.push(application);
     }
 
@@ -295,7 +295,7 @@ impl Running {
         ]);
         let config = find(dir, &part.config);
         let args = [config.as_os_str()];
-        let collector = Program::start(&part.name, &find(dir, &part.dir), &args, &env, addr);
+        let collector = Program::start(&part.name, &run_script(dir, &part.dir), &args, &env, addr);
         self.collectors.push(collector);
         self.add(part.name.clone(), addr);
         self.collector = addr;
@@ -318,6 +318,10 @@ fn find(dir: &Path, name: &str) -> PathBuf {
     } else {
         workspace_root().join(name)
     }
+}
+
+fn run_script(dir: &Path, name: &str) -> PathBuf {
+    find(dir, name).join("run.sh")
 }
 
 /// The ports of the listeners in a file: what stands before its clusters.

@@ -1,4 +1,4 @@
-//! What an example installs and runs as a child process: an application or a Collector.
+//! What tests install and run as child processes: applications, Collectors, Istio.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -17,7 +17,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What this machine lacks to install the program in a folder.
-pub(super) fn missing(dir: &Path) -> Option<String> {
+pub(crate) fn missing(dir: &Path) -> Option<String> {
     let script = dir.join("install.sh");
     let output = Command::new(&script)
         .arg("--check")
@@ -38,7 +38,7 @@ pub(super) fn missing(dir: &Path) -> Option<String> {
 }
 
 /// Installs the program in a folder, unless it is.
-pub(super) fn install(dir: &Path) {
+pub(crate) fn install(dir: &Path) {
     let script = dir.join("install.sh");
     let status = Command::new(&script)
         .stdin(Stdio::null())
@@ -48,27 +48,27 @@ pub(super) fn install(dir: &Path) {
 }
 
 /// A running program; drop kills it. When a test panics, drop prints its log.
-pub(super) struct Program {
+pub(crate) struct Program {
     name: String,
     child: Child,
     dir: TempDir,
 }
 
 impl Program {
-    /// Starts the program in a folder and waits until it accepts connections. Panics with its
-    /// log when it does not.
+    /// Starts a program and waits until it accepts connections. Panics with its log when it does
+    /// not.
     ///
     /// It is killed at the end of the thread that calls this, at the latest.
-    pub(super) fn start(
+    pub(crate) fn start(
         name: &str,
-        dir: &Path,
+        program: &Path,
         args: &[&OsStr],
         env: &BTreeMap<&str, String>,
         addr: SocketAddr,
     ) -> Self {
         let temp = TempDir::new();
         let log = File::create(temp.path().join("log")).expect("create the log file");
-        let mut command = Command::new(dir.join("run.sh"));
+        let mut command = Command::new(program);
         // What the caller's shell says of tracing is not this example's.
         for (key, _) in std::env::vars_os() {
             if key.as_encoded_bytes().starts_with(b"OTEL_") {
@@ -88,7 +88,7 @@ impl Program {
         end_with_this_process(&mut command);
         let child = command
             .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+            .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
         let mut program = Self {
             name: name.to_owned(),
             child,
@@ -108,7 +108,7 @@ impl Program {
 
     /// Asks it to end with SIGTERM and waits until it has. Panics when it does not, or not with
     /// success: it has lost spans then.
-    pub(super) fn terminate(mut self) {
+    pub(crate) fn terminate(mut self) {
         self.assert_running();
         // SAFETY: kill has no memory effects; the child is ours and not reaped.
         unsafe { libc::kill(self.child.id().cast_signed(), libc::SIGTERM) };

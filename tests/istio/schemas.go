@@ -1,0 +1,99 @@
+// Package istio has Istio's own code read what this repository offers to those
+// who run Istio.
+package istio
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+
+	"sigs.k8s.io/yaml"
+)
+
+// What the manifests of this repository are of.
+var kinds = map[string]bool{
+	"extensions.istio.io/v1alpha1 WasmPlugin":       true,
+	"extensions.istio.io/v1alpha1 TrafficExtension": true,
+	"networking.istio.io/v1 DestinationRule":        true,
+	"networking.istio.io/v1 ServiceEntry":           true,
+	"networking.istio.io/v1 Sidecar":                true,
+	"networking.istio.io/v1alpha3 EnvoyFilter":      true,
+	"telemetry.istio.io/v1 Telemetry":               true,
+}
+
+// schemas makes JSON Schemas of the CRDs in a file, by "GROUP/VERSION KIND":
+// the types, the enums and the bounds, without the words, and without the rules
+// in CEL, which need another interpreter. Unknown fields are refused.
+func schemas(file string) ([]byte, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	made := map[string]any{}
+	for _, part := range bytes.Split(text, []byte("\n---")) {
+		var crd struct {
+			Spec struct {
+				Group string
+				Names struct{ Kind string }
+				// With what a schema has there.
+				Versions []struct {
+					Name   string
+					Schema struct {
+						OpenAPIV3Schema map[string]any `json:"openAPIV3Schema"`
+					}
+				}
+			}
+		}
+		if err := yaml.Unmarshal(part, &crd); err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		for _, version := range crd.Spec.Versions {
+			kind := fmt.Sprintf("%s/%s %s", crd.Spec.Group, version.Name, crd.Spec.Names.Kind)
+			if !kinds[kind] {
+				continue
+			}
+			root := closed(version.Schema.OpenAPIV3Schema).(map[string]any)
+			// The API server knows these itself.
+			properties := root["properties"].(map[string]any)
+			properties["apiVersion"] = map[string]any{"type": "string"}
+			properties["kind"] = map[string]any{"type": "string"}
+			properties["metadata"] = map[string]any{"type": "object"}
+			made[kind] = root
+		}
+	}
+	out, err := json.MarshalIndent(made, "", " ")
+	return append(out, '\n'), err
+}
+
+// closed is a structural schema as a JSON Schema that has no room for unknown
+// properties.
+func closed(schema any) any {
+	from, ok := schema.(map[string]any)
+	if !ok {
+		return schema
+	}
+	to := map[string]any{}
+	for word, value := range from {
+		switch word {
+		case "type", "enum", "required", "minimum", "maximum", "minLength", "maxLength",
+			"minItems", "maxItems", "pattern", "oneOf", "anyOf", "allOf", "not":
+			to[word] = value
+		case "properties":
+			properties := map[string]any{}
+			for name, property := range value.(map[string]any) {
+				properties[name] = closed(property)
+			}
+			to[word] = properties
+		case "items", "additionalProperties":
+			to[word] = closed(value)
+		}
+	}
+	if _, has := to["properties"]; has && from["x-kubernetes-preserve-unknown-fields"] != true {
+		to["additionalProperties"] = false
+	}
+	if from["nullable"] == true {
+		to["type"] = []any{to["type"], "null"}
+	}
+	return to
+}
