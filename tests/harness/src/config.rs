@@ -96,6 +96,12 @@ pub(crate) fn replace_path(text: &str, from: &str, to: &str) -> String {
     out + rest
 }
 
+/// The ports of the listeners in a configuration's text.
+pub(crate) fn listener_ports(text: &str) -> Vec<u16> {
+    let yaml = serde_yaml_ng::from_str(text).unwrap_or(Value::Null);
+    declared_listeners(&yaml).into_keys().collect()
+}
+
 fn declared_listeners(yaml: &Value) -> BTreeMap<u16, Option<String>> {
     let listeners = yaml["static_resources"]["listeners"].as_sequence();
     listeners

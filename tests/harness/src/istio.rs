@@ -127,8 +127,19 @@ impl ControlPlane {
             "resource_api_version": "V3",
             "initial_fetch_timeout": "0s",
         });
+        // The stats that Istio's own bootstrap leaves an Envoy.
+        let kept = [
+            "reporter=",
+            "cluster_manager",
+            "listener_manager",
+            "server",
+            "cluster.xds-grpc",
+            "wasm",
+        ]
+        .map(|prefix| json!({ "prefix": prefix }));
         let bootstrap = json!({
             "node": workload.node(&self.release),
+            "stats_config": { "stats_matcher": { "inclusion_list": { "patterns": kept } } },
             "dynamic_resources": {
                 "ads_config": {
                     "api_type": "GRPC",

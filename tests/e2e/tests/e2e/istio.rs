@@ -107,6 +107,14 @@ const CASES: &[Case] = &[
     },
 ];
 
+/// What stands in the EnvoyFilter for where the module is.
+const REMOTE: &str = "                remote:
+                  http_uri:
+                    uri: oci://registry.example.com/sidespan:0.1.0
+                    cluster: _
+                    timeout: 30s
+";
+
 /// Those that need the control plane.
 const LIVE_CASES: &[Case] = &[
     Case {
@@ -158,6 +166,29 @@ const LIVE_CASES: &[Case] = &[
         replace: &[("sidespan:0.1.0", "sidespan:none")],
         check: checks::untraced,
         ..MESH
+    },
+    Case {
+        name: "file_that_is_not_there",
+        manifests: &["tests/istio/sources/file"],
+        proxies: &[&STOCK],
+        replace: &[("/var/lib/sidespan/", "/var/lib/nowhere/")],
+        check: checks::harmed,
+        ..PLAIN
+    },
+    Case {
+        name: "file_that_is_not_there_with_a_default",
+        manifests: &[
+            "istio/base/collector",
+            "istio/base/telemetry",
+            "istio/overlays/fail-open/envoy-filter.yaml",
+        ],
+        proxies: &[&STOCK],
+        replace: &[(
+            REMOTE,
+            "                local: { filename: /var/lib/nowhere/sidespan.wasm }\n",
+        )],
+        check: checks::untraced,
+        ..PLAIN
     },
     Case {
         name: "external_collector",
@@ -254,6 +285,8 @@ mod live {
         file
         module_that_does_not_come
         module_that_is_not_there
+        file_that_is_not_there
+        file_that_is_not_there_with_a_default
         external_collector
         both_tracers
     }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::Variant;
 use super::mock::Mock;
-use crate::config::free_port;
+use crate::config::{free_port, listener_ports};
 use crate::program::{self, Program};
 use crate::{Envoy, MockCollector, Upstream, workspace_root};
 
@@ -253,7 +253,8 @@ impl Running {
             envoy = envoy.arg(arg);
         }
         let envoy = envoy.start();
-        for port in listeners(&file) {
+        let text = std::fs::read_to_string(&file).expect("the file was started");
+        for port in listener_ports(&text) {
             let place = match &part.name {
                 Some(name) => format!("{name}:{port}"),
                 None => port.to_string(),
@@ -322,20 +323,4 @@ fn find(dir: &Path, name: &str) -> PathBuf {
 
 fn run_script(dir: &Path, name: &str) -> PathBuf {
     find(dir, name).join("run.sh")
-}
-
-/// The ports of the listeners in a file: what stands before its clusters.
-fn listeners(file: &Path) -> Vec<u16> {
-    let text = std::fs::read_to_string(file).expect("the file was started");
-    let listeners = text.split("\n  clusters:").next().unwrap_or_default();
-    listeners
-        .split("port_value: ")
-        .skip(1)
-        .filter_map(|rest| {
-            rest.split(|c: char| !c.is_ascii_digit())
-                .next()?
-                .parse()
-                .ok()
-        })
-        .collect()
 }

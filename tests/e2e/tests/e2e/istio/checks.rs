@@ -153,6 +153,7 @@ pub fn per_namespace(world: &World) {
         *count.entry(span.service_name()).or_insert(0) += 1;
         let own = [
             ("environment", "payments", "production"),
+            ("cluster", "payments", "us-west-2"),
             ("payment.method", "payments", "card"),
             ("team", "catalog", "platform"),
         ];
@@ -274,6 +275,15 @@ pub fn west(world: &World) {
 pub fn untraced(world: &World) {
     assert_eq!(world.get("$STOCK", "stock", "/", &[]).status, 200);
     assert!(world.app.last().header("traceparent").is_empty());
+}
+
+/// What a file costs that is not there: no agent fetches it, and Envoy refuses the filter.
+pub fn harmed(world: &World) {
+    assert_eq!(world.get("$STOCK", "stock", "/", &[]).status, 500);
+    world.envoy("stock").wait_log(
+        "Invalid path: /var/lib/nowhere/sidespan.wasm",
+        world.patience(),
+    );
 }
 
 /// Over TLS, with the token of the proxy's environment, which nothing tells.
