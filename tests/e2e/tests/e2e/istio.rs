@@ -168,6 +168,23 @@ const LIVE_CASES: &[Case] = &[
         ..MESH
     },
     Case {
+        name: "module_that_is_not_there_and_no_strategy",
+        proxies: &[&STOCK],
+        replace: &[
+            ("sidespan:0.1.0", "sidespan:none"),
+            ("  failStrategy: FAIL_OPEN\n", ""),
+        ],
+        check: checks::denied,
+        ..MESH
+    },
+    Case {
+        name: "wrong_document",
+        proxies: &[&STOCK],
+        replace: &[("attributes: both", "attributes: loud")],
+        check: checks::wrong_document,
+        ..MESH
+    },
+    Case {
         name: "file_that_is_not_there",
         manifests: &["tests/istio/sources/file"],
         proxies: &[&STOCK],
@@ -285,6 +302,8 @@ mod live {
         file
         module_that_does_not_come
         module_that_is_not_there
+        module_that_is_not_there_and_no_strategy
+        wrong_document
         file_that_is_not_there
         file_that_is_not_there_with_a_default
         external_collector

@@ -277,6 +277,24 @@ pub fn untraced(world: &World) {
     assert!(world.app.last().header("traceparent").is_empty());
 }
 
+/// What Istio does if the manifest does not say what to do.
+pub fn denied(world: &World) {
+    assert_eq!(world.get("$STOCK", "stock", "/", &[]).status, 403);
+}
+
+/// Requests go through untraced, and one line says what is wrong, and where.
+pub fn wrong_document(world: &World) {
+    untraced(world);
+    let envoy = world.envoy("stock");
+    let line = envoy.wait_log("sidespan: configuration rejected", world.patience());
+    assert!(
+        line.contains("untraced: span.attributes: \"loud\""),
+        "{line}"
+    );
+    let stat = "wasmcustom.sidespan.config_rejected";
+    envoy.wait_stat(stat, |n| n == 1, world.patience());
+}
+
 /// What a file costs that is not there: no agent fetches it, and Envoy refuses the filter.
 pub fn harmed(world: &World) {
     assert_eq!(world.get("$STOCK", "stock", "/", &[]).status, 500);
