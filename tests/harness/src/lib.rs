@@ -17,6 +17,7 @@ pub mod wrk;
 mod config;
 mod garbage;
 mod histogram;
+mod linkerd;
 mod process;
 mod program;
 mod server;

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::Variant;
 use super::mock::Mock;
 use crate::config::{free_port, listener_ports};
+use crate::linkerd::LinkerdProxy;
 use crate::program::{self, Program};
 use crate::{Envoy, MockCollector, Upstream, workspace_root};
 
@@ -20,6 +21,7 @@ pub(super) enum Part {
     Application(ApplicationPart),
     Collector(CollectorPart),
     MockCollector(MockCollectorPart),
+    Linkerd(LinkerdPart),
 }
 
 #[derive(Deserialize)]
@@ -87,8 +89,17 @@ pub(super) struct MockCollectorPart {
     only_http2: bool,
 }
 
+/// A stand-in for Linkerd's proxy; see [`LinkerdProxy`].
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LinkerdPart {
+    name: String,
+    /// Above in the list.
+    next: Place,
+}
+
 /// Where something listens: `15006`, a port in the file of an Envoy without a name, `a:15006`, a
-/// port in the file of the Envoy `a`, or `b`, the application or the mock collector `b`.
+/// port in the file of the Envoy `a`, or `b`, any other part `b`.
 #[derive(Deserialize)]
 #[serde(untagged)]
 pub(super) enum Place {
@@ -109,7 +120,7 @@ impl Part {
     /// What this machine lacks to run it.
     pub(super) fn missing(&self, dir: &Path) -> Option<String> {
         match self {
-            Self::Envoy(_) | Self::MockCollector(_) => None,
+            Self::Envoy(_) | Self::MockCollector(_) | Self::Linkerd(_) => None,
             Self::Application(part) => program::missing(&find(dir, &part.dir)),
             Self::Collector(part) => program::missing(&find(dir, &part.dir)),
         }
@@ -117,7 +128,7 @@ impl Part {
 
     pub(super) fn install(&self, dir: &Path) {
         match self {
-            Self::Envoy(_) | Self::MockCollector(_) => {}
+            Self::Envoy(_) | Self::MockCollector(_) | Self::Linkerd(_) => {}
             Self::Application(part) => program::install(&find(dir, &part.dir)),
             Self::Collector(part) => program::install(&find(dir, &part.dir)),
         }
@@ -130,6 +141,7 @@ pub(super) struct Running {
     envoys: Vec<(Option<String>, Envoy)>,
     collectors: Vec<Program>,
     mocks: BTreeMap<String, Mock>,
+    linkerds: Vec<LinkerdProxy>,
     /// What is started now exports to it.
     collector: SocketAddr,
     places: BTreeMap<String, SocketAddr>,
@@ -148,6 +160,7 @@ impl Running {
             envoys: Vec::new(),
             collectors: Vec::new(),
             mocks: BTreeMap::new(),
+            linkerds: Vec::new(),
             collector: collector.addr(),
             places: BTreeMap::new(),
         };
@@ -165,6 +178,7 @@ impl Running {
                 Part::Application(part) => running.start_application(part, dir, variant),
                 Part::Collector(part) => running.start_collector(part, dir),
                 Part::MockCollector(part) => running.start_mock(part),
+                Part::Linkerd(part) => running.start_linkerd(part),
             }
         }
         running
@@ -300,6 +314,13 @@ impl Running {
         self.collectors.push(collector);
         self.add(part.name.clone(), addr);
         self.collector = addr;
+    }
+
+    fn start_linkerd(&mut self, part: &LinkerdPart) {
+        let next = self.addr(&part.next);
+        let proxy = LinkerdProxy::start_on(self.free_addr(), next, self.collector);
+        self.add(part.name.clone(), proxy.addr());
+        self.linkerds.push(proxy);
     }
 
     fn start_mock(&mut self, part: &MockCollectorPart) {
