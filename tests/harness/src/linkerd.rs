@@ -111,7 +111,7 @@ impl Context {
 fn bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut out = [0; N];
     let count = text.len() / 2;
-    if text.len() % 2 != 0 || count > N || !text.is_ascii() {
+    if !text.len().is_multiple_of(2) || count > N || !text.is_ascii() {
         return None;
     }
     for (index, byte) in out.iter_mut().skip(N - count).enumerate() {
