@@ -3,6 +3,7 @@
 package istio
 
 import (
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -55,33 +56,57 @@ func read(t *testing.T) map[string]manifests.Set {
 	return all
 }
 
-// istioDir is where the module of Istio lies.
-func istioDir(t *testing.T) string {
+// envoyGateway is the release whose CRDs its manifests are checked by.
+const envoyGateway = "github.com/envoyproxy/gateway@v1.9.1"
+
+// crds are the files with the CRDs of Istio, of the Gateway API that goes with
+// it, and of Envoy Gateway.
+func crds(t *testing.T) []string {
 	t.Helper()
-	args := []string{"list", "-m", "-f", "{{.Dir}}"}
-	if file := os.Getenv("MODFILE"); file != "" {
-		args = append(args, "-modfile="+file)
+	run := func(args ...string) []byte {
+		out, err := exec.Command("go", args...).Output()
+		if err != nil {
+			t.Fatalf("go %s: %v", strings.Join(args, " "), err)
+		}
+		return out
 	}
-	out, err := exec.Command("go", append(args, "istio.io/istio")...).Output()
-	if err != nil {
+	dir := func(module string) string {
+		return strings.TrimSpace(string(run("list", "-m", "-f", "{{.Dir}}", "-modfile="+modfile(), module)))
+	}
+	// Not one of ours: only its CRDs are read.
+	var downloaded struct{ Dir string }
+	if err := json.Unmarshal(run("mod", "download", "-json", envoyGateway), &downloaded); err != nil {
 		t.Fatal(err)
 	}
-	return strings.TrimSpace(string(out))
+	gateway := filepath.Join(downloaded.Dir, "charts/gateway-helm/charts/crds/crds/generated")
+	return []string{
+		filepath.Join(dir("istio.io/istio"), "manifests/charts/base/files/crd-all.gen.yaml"),
+		filepath.Join(dir("sigs.k8s.io/gateway-api"), "config/crd/standard/gateway.networking.k8s.io_gatewayclasses.yaml"),
+		filepath.Join(gateway, "gateway.envoyproxy.io_envoyextensionpolicies.yaml"),
+		filepath.Join(gateway, "gateway.envoyproxy.io_envoyproxies.yaml"),
+	}
 }
 
-func crds(t *testing.T) string {
-	return filepath.Join(istioDir(t), "manifests/charts/base/files/crd-all.gen.yaml")
+// modfile is the file with the modules of the release that is tested.
+func modfile() string {
+	if file := os.Getenv("MODFILE"); file != "" {
+		return file
+	}
+	return "go.mod"
 }
 
 // Unknown fields, wrong types and enums, and the rules in CEL.
 func TestManifestsAreAsTheCRDsHaveThem(t *testing.T) {
-	validator, err := crdvalidation.NewValidatorFromFiles(crds(t))
+	validator, err := crdvalidation.NewValidatorFromFiles(crds(t)...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	count := 0
 	for place, set := range read(t) {
-		for _, each := range set.Istio() {
+		for _, each := range set {
+			if !kinds[each.APIVersion+" "+each.Kind] {
+				continue
+			}
 			count++
 			if err := validator.ValidateCustomResourceYAML(each.YAML, nil); err != nil {
 				t.Errorf("%s: %v", place, err)
@@ -165,7 +190,7 @@ func TestAnalysisFindsNothing(t *testing.T) {
 
 // The check that needs no Go goes by these schemas.
 func TestSchemasAreTheOnesOfTheCRDs(t *testing.T) {
-	if os.Getenv("MODFILE") != "istio-1.30.mod" {
+	if modfile() != "istio-1.30.mod" {
 		t.Skip("they are those of the oldest release")
 	}
 	made, err := schemas(crds(t))

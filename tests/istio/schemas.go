@@ -20,18 +20,31 @@ var kinds = map[string]bool{
 	"networking.istio.io/v1 Sidecar":                true,
 	"networking.istio.io/v1alpha3 EnvoyFilter":      true,
 	"telemetry.istio.io/v1 Telemetry":               true,
+
+	"gateway.envoyproxy.io/v1alpha1 EnvoyExtensionPolicy": true,
+	"gateway.envoyproxy.io/v1alpha1 EnvoyProxy":           true,
+	"gateway.networking.k8s.io/v1 GatewayClass":           true,
 }
 
-// schemas makes JSON Schemas of the CRDs in a file, by "GROUP/VERSION KIND":
+// small is the part of a large spec that the manifests use.
+var small = map[string]string{
+	"gateway.envoyproxy.io/v1alpha1 EnvoyProxy": "bootstrap",
+}
+
+// schemas makes JSON Schemas of the CRDs in files, by "GROUP/VERSION KIND":
 // the types, the enums and the bounds, without the words, and without the rules
 // in CEL, which need another interpreter. Unknown fields are refused.
-func schemas(file string) ([]byte, error) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
+func schemas(files []string) ([]byte, error) {
+	var all [][]byte
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, bytes.Split(text, []byte("\n---"))...)
 	}
 	made := map[string]any{}
-	for _, part := range bytes.Split(text, []byte("\n---")) {
+	for _, part := range all {
 		var crd struct {
 			Spec struct {
 				Group string
@@ -46,7 +59,7 @@ func schemas(file string) ([]byte, error) {
 			}
 		}
 		if err := yaml.Unmarshal(part, &crd); err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
+			return nil, err
 		}
 		for _, version := range crd.Spec.Versions {
 			kind := fmt.Sprintf("%s/%s %s", crd.Spec.Group, version.Name, crd.Spec.Names.Kind)
@@ -59,6 +72,11 @@ func schemas(file string) ([]byte, error) {
 			properties["apiVersion"] = map[string]any{"type": "string"}
 			properties["kind"] = map[string]any{"type": "string"}
 			properties["metadata"] = map[string]any{"type": "object"}
+			if part, is := small[kind]; is {
+				spec := properties["spec"].(map[string]any)
+				whole := spec["properties"].(map[string]any)
+				spec["properties"] = map[string]any{part: whole[part]}
+			}
 			made[kind] = root
 		}
 	}

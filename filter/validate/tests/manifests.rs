@@ -1,5 +1,5 @@
-//! Every manifest of the repository, also those in its documents: Istio's by
-//! its CRDs, with unknown fields refused, and what they have for the filter by
+//! Every manifest of the repository, also those in its documents: Istio's and
+//! Envoy Gateway's by their CRDs, with unknown fields refused, and what they have for the filter by
 //! the filter's own parser. `make test-istio` has Istio's own code check more.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
@@ -26,12 +26,10 @@ struct Schemas(BTreeMap<String, Validator>);
 impl Schemas {
     fn read() -> Self {
         let mut all = BTreeMap::new();
-        for file in ["crds.schema.json"] {
-            let text = std::fs::read_to_string(root().join("tests/istio").join(file)).unwrap();
-            let schemas: BTreeMap<String, serde_json::Value> = serde_json::from_str(&text).unwrap();
-            for (kind, schema) in schemas {
-                all.insert(kind, jsonschema::validator_for(&schema).unwrap());
-            }
+        let text = std::fs::read_to_string(root().join("tests/istio/crds.schema.json")).unwrap();
+        let schemas: BTreeMap<String, serde_json::Value> = serde_json::from_str(&text).unwrap();
+        for (kind, schema) in schemas {
+            all.insert(kind, jsonschema::validator_for(&schema).unwrap());
         }
         Self(all)
     }
@@ -131,9 +129,14 @@ fn every_configuration_in_a_manifest_is_right() {
         let kind = kind(&manifest).unwrap();
         let report = sidespan_validate::check(&text);
         assert_eq!(report.faults, [], "{place}");
-        if ["WasmPlugin", "TrafficExtension", "EnvoyFilter"]
-            .iter()
-            .any(|of| kind.ends_with(of))
+        if [
+            "WasmPlugin",
+            "TrafficExtension",
+            "EnvoyFilter",
+            "EnvoyExtensionPolicy",
+        ]
+        .iter()
+        .any(|of| kind.ends_with(of))
         {
             assert!(report.documents > 0, "{place}");
             count += 1;

@@ -31,8 +31,9 @@ use crate::span::hex;
 /// It reads `traceparent`, and `x-b3-traceid`, `-spanid` and `-sampled` if that is missing or
 /// wrong; what it reads is the version 00 alone, and of the sampled ones `1` alone. It puts a span
 /// id of its own in the place of the one that came, in the format that came, and touches nothing
-/// else. Without a context it does nothing: it starts no trace. Of what is sampled it exports a
-/// SERVER span. Left out is `grpc-trace-bin`, which nobody here speaks.
+/// else; first as a server, then as a client. Without a context it does nothing: it starts no
+/// trace. What is sampled it exports as a SERVER and a CLIENT span. Left out is `grpc-trace-bin`,
+/// which nobody here speaks.
 pub(crate) struct LinkerdProxy {
     server: Server,
 }
@@ -136,23 +137,31 @@ async fn proxy(
         let (mut head, _) = request.into_parts();
         let path = head.uri.path_and_query().map_or("/", |p| p.as_str());
         let path = path.to_owned();
-        let context = Context::read(&head.headers);
-        let span_id = RandomState::new().build_hasher().finish().to_be_bytes();
-        if let Some(context) = &context {
-            context.write(span_id, &mut head.headers);
-        }
-        let start = now();
+        let kinds = [SpanKind::Server, SpanKind::Client];
+        let mut spans: Vec<_> = kinds
+            .into_iter()
+            .filter_map(|kind| {
+                let context = Context::read(&head.headers)?;
+                let span_id = RandomState::new().build_hasher().finish().to_be_bytes();
+                context.write(span_id, &mut head.headers);
+                context.span(span_id, kind, &head.method, &path)
+            })
+            .collect();
         let headers: Vec<_> = head
             .headers
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_bytes()))
             .collect();
         let answer = client::request(next, head.method.as_str(), &path, &headers, b"");
-        if let Some(context) = context.filter(|context| context.flags & 1 == 1) {
+        for span in &mut spans {
             let status = answer.as_ref().map_or(502, |answer| answer.status);
-            let span = context.span(span_id, start, &head.method, &path, status);
+            let status = attribute("http.response.status_code", &status.to_string());
+            span.attributes.push(status);
+            span.end_time_unix_nano = now();
+        }
+        if !spans.is_empty() {
             let headers: &[(&str, &[u8])] = &[("content-type", b"application/x-protobuf")];
-            let _ = client::request(collector, "POST", "/v1/traces", headers, &span);
+            let _ = client::request(collector, "POST", "/v1/traces", headers, &export(spans));
         }
         answer
     });
@@ -166,48 +175,48 @@ async fn proxy(
 }
 
 impl Context {
-    /// The encoded export of one span.
+    /// The span below it, if it is sampled. All attributes are texts.
     fn span(
         &self,
         span_id: [u8; 8],
-        start: u64,
+        kind: SpanKind,
         method: &hyper::Method,
         path: &str,
-        status: u16,
-    ) -> Vec<u8> {
+    ) -> Option<Span> {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
-        let span = Span {
+        (self.flags & 1 == 1).then(|| Span {
             trace_id: self.trace_id.to_vec(),
             span_id: span_id.to_vec(),
             parent_span_id: self.parent_id.to_vec(),
             name: path.to_owned(),
-            kind: SpanKind::Server.into(),
-            start_time_unix_nano: start,
-            end_time_unix_nano: now(),
-            // All of them are texts.
+            kind: kind.into(),
+            start_time_unix_nano: now(),
             attributes: vec![
+                attribute("direction", "inbound"),
                 attribute("http.request.method", method.as_str()),
                 attribute("url.path", path),
                 attribute("url.query", query),
-                attribute("http.response.status_code", &status.to_string()),
             ],
             ..Default::default()
-        };
-        let export = ExportTraceServiceRequest {
-            resource_spans: vec![ResourceSpans {
-                resource: Some(Resource {
-                    attributes: vec![attribute("service.name", "linkerd-proxy")],
-                    ..Default::default()
-                }),
-                scope_spans: vec![ScopeSpans {
-                    spans: vec![span],
-                    ..Default::default()
-                }],
+        })
+    }
+}
+
+fn export(spans: Vec<Span>) -> Vec<u8> {
+    let export = ExportTraceServiceRequest {
+        resource_spans: vec![ResourceSpans {
+            resource: Some(Resource {
+                attributes: vec![attribute("service.name", "linkerd-proxy")],
+                ..Default::default()
+            }),
+            scope_spans: vec![ScopeSpans {
+                spans,
                 ..Default::default()
             }],
-        };
-        export.encode_to_vec()
-    }
+            ..Default::default()
+        }],
+    };
+    export.encode_to_vec()
 }
 
 fn attribute(key: &str, value: &str) -> KeyValue {
