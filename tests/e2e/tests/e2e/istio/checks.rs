@@ -255,6 +255,8 @@ pub fn hidden_collector(world: &World) {
     let stat = |name: &str| format!("wasmcustom.sidespan.{name}");
     envoy.wait_stat(&stat("exports.failed"), |n| n > 0, world.patience());
     envoy.wait_stat(&stat("spans_queued"), |n| n == 1, world.patience());
+    let page = envoy.admin("/stats/prometheus");
+    assert!(page.contains("\nsidespan_spans_queued{} 1\n"), "{page}");
     assert_eq!(world.get("$CHECKOUT", "checkout", "/", &[]).status, 200);
     assert_eq!(world.collector.span_count(), 0);
 }
