@@ -10,6 +10,14 @@ feature=${1:-}
 target=wasm32-unknown-unknown
 package=sidespan-proxy-wasm
 debian_packages="rustc-web cargo-web rust-web-src lld-19"
+# What a panic says of its place is no path of the machine that built it, so the
+# same sources give the same module everywhere. Crates must be there for that.
+cargo fetch --quiet --locked || true
+RUSTFLAGS="--remap-path-prefix=$PWD/="
+for crates in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do
+    RUSTFLAGS+=" --remap-path-prefix=$crates="
+done
+export RUSTFLAGS
 # Apart from target/: another compiler, other artefacts.
 export CARGO_TARGET_DIR="$PWD/build/wasm"
 

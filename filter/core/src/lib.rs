@@ -29,7 +29,7 @@ pub mod keep;
 pub mod matcher;
 pub mod otlp;
 pub mod propagation;
-mod protobuf;
+pub mod protobuf;
 pub mod request;
 pub mod resource;
 pub mod response_flags;

@@ -32,34 +32,46 @@ pub(crate) fn put_fixed32(field: u32, value: u32, out: &mut Vec<u8>) {
     out.extend_from_slice(&value.to_le_bytes());
 }
 
-/// What a field holds, if it was read.
-enum Value<'a> {
+/// What a field of a message holds.
+pub enum Value<'a> {
+    /// A number or a truth value.
     Number(u64),
-    /// Also what has a fixed length.
+    /// A message, a text or bytes; also what has a fixed length.
     Bytes(&'a [u8]),
+}
+
+/// The fields of a message by their numbers, in their order; `None` if it is
+/// none to its end.
+pub fn message(bytes: &[u8]) -> Option<Vec<(u32, Value<'_>)>> {
+    let mut rest = bytes;
+    let mut all = Vec::new();
+    while !rest.is_empty() {
+        all.push(next_field(&mut rest)?);
+    }
+    Some(all)
+}
+
+fn next_field<'a>(message: &mut &'a [u8]) -> Option<(u32, Value<'a>)> {
+    let (name, wire_type) = decode_key(message).ok()?;
+    let len = match wire_type {
+        WireType::Varint => return Some((name, Value::Number(decode_varint(message).ok()?))),
+        WireType::LengthDelimited => usize::try_from(decode_varint(message).ok()?).ok()?,
+        WireType::SixtyFourBit => 8,
+        WireType::ThirtyTwoBit => 4,
+        WireType::StartGroup | WireType::EndGroup => return None,
+    };
+    let (bytes, rest) = message.split_at_checked(len)?;
+    *message = rest;
+    Some((name, Value::Bytes(bytes)))
 }
 
 /// All fields up to one that cannot be read.
 fn all_fields(mut message: &[u8]) -> impl Iterator<Item = (u32, Value<'_>)> {
-    std::iter::from_fn(move || {
-        let (name, wire_type) = decode_key(&mut message).ok()?;
-        let len = match wire_type {
-            WireType::Varint => {
-                return Some((name, Value::Number(decode_varint(&mut message).ok()?)));
-            }
-            WireType::LengthDelimited => usize::try_from(decode_varint(&mut message).ok()?).ok()?,
-            WireType::SixtyFourBit => 8,
-            WireType::ThirtyTwoBit => 4,
-            WireType::StartGroup | WireType::EndGroup => return None,
-        };
-        let (bytes, rest) = message.split_at_checked(len)?;
-        message = rest;
-        Some((name, Value::Bytes(bytes)))
-    })
+    std::iter::from_fn(move || next_field(&mut message))
 }
 
 /// Each message, text or bytes of a field that has many.
-pub(crate) fn fields(message: &[u8], field: u32) -> impl Iterator<Item = &[u8]> {
+pub fn fields(message: &[u8], field: u32) -> impl Iterator<Item = &[u8]> {
     all_fields(message).filter_map(move |(name, value)| match value {
         Value::Bytes(bytes) if name == field => Some(bytes),
         _ => None,
@@ -67,7 +79,7 @@ pub(crate) fn fields(message: &[u8], field: u32) -> impl Iterator<Item = &[u8]> 
 }
 
 /// A message, text or bytes: the last one with this name counts.
-pub(crate) fn field(message: &[u8], field: u32) -> Option<&[u8]> {
+pub fn field(message: &[u8], field: u32) -> Option<&[u8]> {
     fields(message, field).last()
 }
 
@@ -78,4 +90,42 @@ pub(crate) fn number_field(message: &[u8], field: u32) -> Option<i64> {
         _ => None,
     });
     numbers.last()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The fields with their lengths, or the numbers themselves.
+    fn read(bytes: &[u8]) -> Option<Vec<(u32, u64)>> {
+        let held = |value| match value {
+            Value::Number(number) => number,
+            Value::Bytes(bytes) => bytes.len() as u64,
+        };
+        let fields = message(bytes)?.into_iter();
+        Some(fields.map(|(field, value)| (field, held(value))).collect())
+    }
+
+    #[test]
+    fn a_message_is_read_to_its_end_or_not_at_all() {
+        assert_eq!(read(b""), Some(vec![]));
+        // 1: 300; 2: "abc"; 3: a double; 4: 32 bits.
+        let whole = b"\x08\xac\x02\x12\x03abc\x19\0\0\0\0\0\0\xf0\x3f\x25\x01\0\0\0";
+        let fields = [(1, 300), (2, 3), (3, 8), (4, 4)];
+        assert_eq!(read(whole), Some(fields.to_vec()));
+        for end in 1..whole.len() {
+            let is_between = [3, 8, 17].contains(&end);
+            assert_eq!(read(&whole[..end]).is_some(), is_between, "{end}");
+        }
+        // A group, a type that does not exist, the field 0, a length that is
+        // too large for anything.
+        for wrong in [
+            &b"\x0b\x0c"[..],
+            b"\x0f",
+            b"\x00\x01",
+            b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+        ] {
+            assert_eq!(read(wrong), None, "{wrong:?}");
+        }
+    }
 }

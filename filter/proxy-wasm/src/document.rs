@@ -5,60 +5,83 @@
 //! over as it was written. Of a `Struct`, which spares people JSON inside
 //! YAML, Envoy hands over the encoded message.
 
-use prost::Message as _;
-use prost_types::value::Kind;
 use serde_json::{Map, Number, Value};
-use std::collections::HashMap;
+use sidespan_core::protobuf::{self, Value as Field};
+
+/// How deep structs and lists may lie in each other, as protobuf's own
+/// libraries have it.
+const MAX_DEPTH: u32 = 100;
 
 /// The document as JSON; one that is neither JSON nor a `Struct` as it came.
 pub(crate) fn to_json(bytes: Vec<u8>) -> Vec<u8> {
     if serde_json::from_slice::<Value>(&bytes).is_ok() {
         return bytes;
     }
-    match prost_types::Struct::decode(&*bytes) {
-        Ok(document) => object(document).to_string().into_bytes(),
-        Err(_) => bytes,
+    match object(&bytes, MAX_DEPTH) {
+        Some(document) => document.to_string().into_bytes(),
+        None => bytes,
     }
 }
 
+/// What stands in a filter's namespace of an encoded
 /// `envoy.config.core.v3.Metadata`.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct Metadata {
-    #[prost(map = "string, message", tag = "1")]
-    filter_metadata: HashMap<String, prost_types::Struct>,
+pub(crate) fn namespace(metadata: &[u8], name: &str) -> Option<Value> {
+    let entries = protobuf::fields(metadata, 1);
+    let named =
+        entries.filter(|entry| protobuf::field(entry, 1).unwrap_or_default() == name.as_bytes());
+    let message = protobuf::field(named.last()?, 2).unwrap_or_default();
+    object(message, MAX_DEPTH)
 }
 
-impl Metadata {
-    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
-        Self::decode(bytes).ok()
-    }
-
-    /// What stands in a filter's namespace.
-    pub(crate) fn namespace(&self, name: &str) -> Option<Value> {
-        self.filter_metadata.get(name).cloned().map(object)
-    }
-}
-
-fn object(document: prost_types::Struct) -> Value {
+/// `google.protobuf.Struct`; `None` if the bytes are none.
+fn object(message: &[u8], depth: u32) -> Option<Value> {
+    let depth = depth.checked_sub(1)?;
     let mut object = Map::new();
-    // One by one: to collect them costs 7 KB of module.
-    for (key, field) in document.fields {
-        object.insert(key, value(field));
+    for (field, entry) in protobuf::message(message)? {
+        let (1, Field::Bytes(entry)) = (field, entry) else {
+            return None;
+        };
+        let (mut key, mut held) = ("", Value::Null);
+        for (field, part) in protobuf::message(entry)? {
+            match (field, part) {
+                (1, Field::Bytes(text)) => key = std::str::from_utf8(text).ok()?,
+                (2, Field::Bytes(message)) => held = value(message, depth)?,
+                _ => return None,
+            }
+        }
+        object.insert(key.to_owned(), held);
     }
-    Value::Object(object)
+    Some(Value::Object(object))
 }
 
-fn value(value: prost_types::Value) -> Value {
-    match value.kind {
-        None | Some(Kind::NullValue(_)) => Value::Null,
-        Some(Kind::BoolValue(b)) => Value::Bool(b),
-        Some(Kind::StringValue(s)) => Value::String(s),
-        Some(Kind::NumberValue(n)) => number(n),
-        Some(Kind::StructValue(s)) => object(s),
-        Some(Kind::ListValue(list)) => {
-            Value::Array(list.values.into_iter().map(self::value).collect())
-        }
+/// `google.protobuf.Value`.
+fn value(message: &[u8], depth: u32) -> Option<Value> {
+    let mut value = Value::Null;
+    for (field, part) in protobuf::message(message)? {
+        value = match (field, part) {
+            (1, Field::Number(_)) => Value::Null,
+            (2, Field::Bytes(bytes)) => number(f64::from_le_bytes(bytes.try_into().ok()?)),
+            (3, Field::Bytes(text)) => Value::String(std::str::from_utf8(text).ok()?.to_owned()),
+            (4, Field::Number(truth)) => Value::Bool(truth != 0),
+            (5, Field::Bytes(message)) => object(message, depth)?,
+            (6, Field::Bytes(message)) => list(message, depth)?,
+            _ => return None,
+        };
     }
+    Some(value)
+}
+
+/// `google.protobuf.ListValue`.
+fn list(message: &[u8], depth: u32) -> Option<Value> {
+    let depth = depth.checked_sub(1)?;
+    let mut values = Vec::new();
+    for (field, part) in protobuf::message(message)? {
+        let (1, Field::Bytes(message)) = (field, part) else {
+            return None;
+        };
+        values.push(value(message, depth)?);
+    }
+    Some(Value::Array(values))
 }
 
 /// All numbers of a `Struct` are doubles; a whole one was written as such.

@@ -1,6 +1,6 @@
 //! HTTP streams: callbacks to the tracer of their root, and back.
 
-use crate::document::Metadata;
+use crate::document;
 use crate::host::{self, Map};
 use crate::root;
 use sidespan_core::propagation::{Extractor, Injector};
@@ -210,7 +210,7 @@ struct Ended {
     headers: OnceCell<Pairs>,
     trailers: OnceCell<Pairs>,
     /// Read whole, too: of the request, the route, the cluster and the host.
-    metadata: [OnceCell<Option<Metadata>>; 4],
+    metadata: [OnceCell<Option<Vec<u8>>>; 4],
 }
 
 /// A duration in nanoseconds, if the host knows it.
@@ -300,8 +300,8 @@ impl ResponseInfo for Ended {
             MetadataKind::Cluster => (cluster, "xds\0cluster_metadata"),
             MetadataKind::Host => (host, "xds\0upstream_host_metadata"),
         };
-        let read = || Metadata::read(&host::property(path)?);
-        cell.get_or_init(read).as_ref()?.namespace(namespace)
+        let encoded = cell.get_or_init(|| host::property(path)).as_ref()?;
+        document::namespace(encoded, namespace)
     }
 
     fn property(&self, path: &[String]) -> Option<Vec<u8>> {

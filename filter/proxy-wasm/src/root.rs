@@ -14,7 +14,6 @@ use sidespan_core::stats::{EXPORT_TIME, Level, Stat};
 use sidespan_core::stream::StreamTracer;
 use sidespan_core::tracer::{Started, Tracer};
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::time::Duration;
 
 thread_local! {
@@ -74,12 +73,13 @@ pub(crate) struct Root {
 
 /// What the proxy knows of itself.
 struct Proxy {
-    variables: HashMap<String, String>,
+    variables: Vec<(String, String)>,
 }
 
 impl Environment for Proxy {
     fn variable(&self, name: &str) -> Option<String> {
-        self.variables.get(name).cloned()
+        let mut named = self.variables.iter().filter(|(key, _)| key == name);
+        named.next().map(|(_, value)| value.clone())
     }
 
     fn node(&self, path: &[&str]) -> Option<String> {
@@ -112,7 +112,9 @@ pub(crate) fn with<T>(root_id: u32, f: impl FnOnce(&mut Root) -> T) -> Option<T>
 /// Takes the configuration. `false` makes Envoy refuse it, and with it every
 /// request if there was no earlier one; only who validates wants that.
 pub(crate) fn on_configure(root_id: u32) -> bool {
-    let variables: HashMap<_, _> = host::environment().into_iter().collect();
+    let proxy = Proxy {
+        variables: host::environment(),
+    };
     let document = document::to_json(host::buffer(Buffer::PluginConfiguration, usize::MAX));
     let parsed = sidespan_config::parse(&document);
     let is_fallback = parsed.is_err();
@@ -122,7 +124,7 @@ pub(crate) fn on_configure(root_id: u32) -> bool {
             config
         }
         Err(faults) => {
-            let strict = variables.get("SIDESPAN_STRICT").is_some_and(|v| v == "1");
+            let strict = proxy.variable("SIDESPAN_STRICT").as_deref() == Some("1");
             let earlier = if strict { None } else { shared::last_good() };
             let consequence = match (strict, &earlier) {
                 (true, _) => "refused, SIDESPAN_STRICT is 1",
@@ -137,7 +139,7 @@ pub(crate) fn on_configure(root_id: u32) -> bool {
         }
     };
     let response_header = config.response_header.clone();
-    let tracer = Tracer::new(config, &Proxy { variables }, host::random_seed());
+    let tracer = Tracer::new(config, &proxy, host::random_seed());
     if !tracer.warnings().is_empty() {
         shared::warn(&tracer.warnings().join("; "));
     }
