@@ -27,7 +27,7 @@ test-unit: ## What needs no Envoy
 test-e2e: wasm trap envoy ## What needs one
 	@cargo test --quiet --locked -p sidespan-e2e
 
-test-istio: image trap envoy ## Istio's own control plane on istio/, and real Envoys on what it makes; needs Go
+test-istio: ## Istio's own control plane on istio/, and real Envoys on what it makes; needs Go
 	@./tests/istio/test.sh
 
 check: ## Format, lints, who may import whom, docs

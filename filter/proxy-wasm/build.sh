@@ -10,14 +10,6 @@ feature=${1:-}
 target=wasm32-unknown-unknown
 package=sidespan-proxy-wasm
 debian_packages="rustc-web cargo-web rust-web-src lld-19"
-# What a panic says of its place is no path of the machine that built it, so the
-# same sources give the same module everywhere. Crates must be there for that.
-cargo fetch --quiet --locked || true
-RUSTFLAGS="--remap-path-prefix=$PWD/="
-for crates in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do
-    RUSTFLAGS+=" --remap-path-prefix=$crates="
-done
-export RUSTFLAGS
 # Apart from target/: another compiler, other artefacts.
 export CARGO_TARGET_DIR="$PWD/build/wasm"
 
@@ -42,12 +34,26 @@ add_debian_toolchain() {
     } >build/apt.log 2>&1
 }
 
+# What a panic says of its place is no path of the machine that built it, so
+# that the same compiler makes the same module of the same sources anywhere.
+# Crates must be there for that.
+without_paths() {
+    "$1" fetch --quiet --locked || true
+    local flags="--remap-path-prefix=$PWD/=" crates
+    for crates in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do
+        flags+=$'\x1f'"--remap-path-prefix=$crates="
+    done
+    export CARGO_ENCODED_RUSTFLAGS="$flags"
+}
+
 build_with_rustup() {
+    without_paths cargo
     cargo build --quiet --locked --release --target "$target" -p "$package" ${feature:+--features "$feature"}
 }
 
 # Debian ships no precompiled std for wasm32, but its source.
 build_with_debian() {
+    without_paths /usr/bin/cargo
     RUSTC_BOOTSTRAP=1 RUSTC=/usr/bin/rustc CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=wasm-ld-19 \
         /usr/bin/cargo build --quiet --locked --release --target "$target" -p "$package" \
         ${feature:+--features "$feature"} -Zbuild-std=std,panic_abort

@@ -6,7 +6,8 @@ image.py [MODULE DIR] does so with another module, for tests.
 The form is the "compat" variant of the Wasm image specification
 (https://github.com/solo-io/wasm/blob/master/spec/spec-compat.md): one
 tar+gzip layer with plugin.wasm at its root. Istio's agent, Envoy Gateway and
-every registry take it. The same module gives the same digest.
+every registry take it. The same module gives the same digest, by the same
+Python.
 """
 
 import gzip

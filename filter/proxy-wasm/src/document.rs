@@ -8,8 +8,8 @@
 use serde_json::{Map, Number, Value};
 use sidespan_core::protobuf::{self, Value as Field};
 
-/// How deep structs and lists may lie in each other, as protobuf's own
-/// libraries have it.
+/// How deep structs and lists may lie in each other: no document of ours is a
+/// tenth as deep, and each level takes stack.
 const MAX_DEPTH: u32 = 100;
 
 /// The document as JSON; one that is neither JSON nor a `Struct` as it came.

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use jsonschema::Validator;
+use serde::Deserialize;
 use serde_yaml_ng::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -94,10 +95,16 @@ fn manifests() -> Vec<(String, String, Value)> {
     collect(&root(), &mut texts);
     let mut manifests = Vec::new();
     for (place, text) in texts {
-        // Not all that documents show is a manifest, or whole.
-        let parts = text.split("\n---\n").map(serde_yaml_ng::from_str::<Value>);
-        for value in parts.flatten().filter(|value| kind(value).is_some()) {
-            manifests.push((place.clone(), text.clone(), value));
+        for part in serde_yaml_ng::Deserializer::from_str(&text) {
+            let value = match Value::deserialize(part) {
+                Ok(value) => value,
+                // Not all that documents show is whole.
+                Err(_) if place.ends_with(".md") => continue,
+                Err(error) => panic!("{place}: {error}"),
+            };
+            if kind(&value).is_some() {
+                manifests.push((place.clone(), text.clone(), value));
+            }
         }
     }
     manifests

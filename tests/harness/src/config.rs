@@ -1,8 +1,9 @@
 //! Rewriting of an Envoy configuration: as text, so that Envoy reads what the file's author wrote.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{Ipv4Addr, TcpListener};
+use std::sync::{Mutex, PoisonError};
 
 use serde_yaml_ng::Value;
 
@@ -119,12 +120,15 @@ fn port_of(holder: &Value) -> Option<u16> {
     u16::try_from(port).ok().filter(|&port| port != 0)
 }
 
-/// A port that is free now, below those that the kernel gives to others in the meantime.
+/// A port that is free now and that this gives to nobody else in this process, below those that the
+/// kernel gives to others in the meantime, and above those that servers of the harness take.
 pub fn free_port() -> u16 {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     let random = || RandomState::new().build_hasher().finish();
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     let mut ports = (0..1000).map(|_| 20_000 + u16::try_from(random() % 12_000).unwrap_or(0));
     ports
-        .find(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
+        .find(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() && given.insert(port))
         .expect("a free port")
 }
 

@@ -1,7 +1,7 @@
 //! Istio without a cluster: its control plane makes configuration for real Envoys from manifests,
 //! and what it made can be kept as files that an Envoy runs by itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -66,7 +66,7 @@ impl Workload {
 
 /// istiod's own discovery server and the agent's own fetching of modules; drop ends it.
 pub struct ControlPlane {
-    _program: Program,
+    program: Program,
     _modules: TempDir,
     addr: SocketAddr,
     release: String,
@@ -113,11 +113,16 @@ impl ControlPlane {
         let path = root.join(format!("build/istio/controlplane-{release}"));
         let name = format!("Istio {release}");
         Self {
-            _program: Program::start(&name, &path, &args, &env, addr),
+            program: Program::start(&name, &path, &args, &env, addr),
             _modules: modules,
             addr,
             release: release.to_owned(),
         }
+    }
+
+    /// All that it has written, also as the agent.
+    pub fn log(&self) -> String {
+        self.program.log()
     }
 
     /// The release's Envoy as the proxy of a workload, which asks this for its configuration.
@@ -198,7 +203,7 @@ pub fn record(
     let dump = envoy.admin("/config_dump?include_eds");
     let dump = replace
         .iter()
-        .fold(dump, |dump, (from, to)| dump.replace(from, to));
+        .fold(dump, |dump, (from, to)| replace_whole(&dump, from, to));
     let dump: Value = serde_json::from_str(&dump).expect("a dump in JSON");
     let ecds = format!("{name}.ecds.json");
     let given = Given::new(&dump);
@@ -248,6 +253,21 @@ pub fn record(
         files.insert(ecds, text + "\n");
     }
     files
+}
+
+/// Replaces a text where it is no part of a longer number.
+fn replace_whole(text: &str, from: &str, to: &str) -> String {
+    let is_digit = |c: Option<char>| c.is_some_and(|c| c.is_ascii_digit());
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(from) {
+        let (before, after) = (&rest[..at], &rest[at + from.len()..]);
+        out.push_str(before);
+        let is_whole = !is_digit(out.chars().next_back()) && !is_digit(after.chars().next());
+        out.push_str(if is_whole { to } else { from });
+        rest = after;
+    }
+    out + rest
 }
 
 /// What stands in a dump of Envoy's configuration.
@@ -320,13 +340,4 @@ fn put_in(value: &mut Value, change: &mut impl FnMut(&mut serde_json::Map<String
         Value::Array(list) => list.iter_mut().for_each(|value| put_in(value, change)),
         _ => {}
     }
-}
-
-/// So many free ports, no two the same.
-pub fn free_ports(n: usize) -> Vec<u16> {
-    let mut ports = BTreeSet::new();
-    while ports.len() < n {
-        ports.insert(free_port());
-    }
-    ports.into_iter().collect()
 }

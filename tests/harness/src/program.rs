@@ -123,6 +123,12 @@ impl Program {
         );
     }
 
+    /// All that it has written to its standard output and error.
+    pub(crate) fn log(&self) -> String {
+        let log = std::fs::read(self.dir.path().join("log")).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
     fn assert_running(&mut self) {
         if let Some(status) = self.child.try_wait().expect("wait for it") {
             panic!("{} ended with {status}", self.name);
@@ -135,9 +141,7 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            let log = std::fs::read(self.dir.path().join("log")).unwrap_or_default();
-            let log = String::from_utf8_lossy(&log);
-            eprintln!("--- {}\n{log}\n---", self.name);
+            eprintln!("--- {}\n{}\n---", self.name, self.log());
         }
     }
 }

@@ -61,7 +61,7 @@ impl Drop for Server {
 /// That port is not one of those that systems give to connections: none of them can take it from a
 /// server that is stopped to be started again.
 fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
-    const PORTS: RangeInclusive<u16> = 10_000..=31_999;
+    const PORTS: RangeInclusive<u16> = 10_000..=19_999;
     static NEXT: AtomicU32 = AtomicU32::new(0);
     if addr.port() != 0 {
         return TcpListener::bind(addr);

@@ -120,11 +120,8 @@ const LIVE_CASES: &[Case] = &[
     Case {
         name: "sidecar_scope",
         manifests: &["istio/overlays/sidecar-scope"],
-        // What the manifest has Sidecars know.
-        replace: &[(
-            "$CHECKOUT_KNOWS",
-            "\"./*\", \"istio-system/*\", \"observability/otel-collector.observability.svc.cluster.local\"",
-        )],
+        // The test's own Sidecar knows what the manifest's has Sidecars know.
+        replace: &[("$CHECKOUT_KNOWS", "$SCOPE")],
         ..MESH
     },
     Case {
@@ -164,8 +161,30 @@ const LIVE_CASES: &[Case] = &[
         name: "module_that_is_not_there",
         proxies: &[&STOCK],
         replace: &[("sidespan:0.1.0", "sidespan:none")],
-        check: checks::untraced,
+        check: |world| checks::not_fetched(world, "MANIFEST_UNKNOWN"),
         ..MESH
+    },
+    Case {
+        name: "module_of_no_registry",
+        proxies: &[&STOCK],
+        replace: &[("registry.example.com", "127.0.0.1:1")],
+        check: |world| checks::not_fetched(world, "connect: connection refused"),
+        ..MESH
+    },
+    Case {
+        name: "module_without_its_secret",
+        manifests: &["tests/istio/sources/pinned"],
+        proxies: &[&STOCK],
+        check: |world| checks::not_fetched(world, "missing image pulling secret"),
+        ..PLAIN
+    },
+    Case {
+        name: "module_with_another_sum",
+        manifests: &["tests/istio/sources/http"],
+        proxies: &[&STOCK],
+        replace: &[("sha256: \"0000", "sha256: \"ffff")],
+        check: |world| checks::not_fetched(world, "which does not match: ffff"),
+        ..PLAIN
     },
     Case {
         name: "module_that_is_not_there_and_no_strategy",
@@ -302,6 +321,9 @@ mod live {
         file
         module_that_does_not_come
         module_that_is_not_there
+        module_of_no_registry
+        module_without_its_secret
+        module_with_another_sum
         module_that_is_not_there_and_no_strategy
         wrong_document
         file_that_is_not_there
@@ -327,6 +349,10 @@ mod without {
             };
             let world = World::start(&bare, &Source::Live(RELEASES[0]));
             world.hurry();
+            for proxy in case.proxies {
+                let port = format!("${}", proxy.name.to_uppercase());
+                assert_eq!(world.get(&port, "shop.example.com", "/", &[]).status, 200);
+            }
             let outcome = catch_unwind(AssertUnwindSafe(|| (case.check)(&world)));
             assert!(outcome.is_err(), "{} passes without the filter", case.name);
         }

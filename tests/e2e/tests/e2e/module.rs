@@ -14,6 +14,18 @@ fn the_module_is_small() {
     assert!(size < 400_000, "{size} bytes");
 }
 
+/// What a panic names is a file of the sources, wherever they were built.
+#[test]
+fn the_module_has_no_path_of_the_machine_that_built_it() {
+    let bytes = module();
+    let has = |text: &str| bytes.windows(text.len()).any(|at| at == text.as_bytes());
+    assert!(has("filter/core/src/"), "it has the files' names");
+    let root = harness::workspace_root();
+    for path in [root.to_str().expect("text"), "/registry/src/", "/home/"] {
+        assert!(!has(path), "{path}");
+    }
+}
+
 /// Envoy calls every callback that a module exports, and each call costs.
 #[test]
 fn the_module_exports_what_it_uses_and_nothing_else() {

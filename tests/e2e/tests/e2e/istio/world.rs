@@ -2,8 +2,8 @@
 
 use super::{Case, Module};
 use harness::client::{self, Response};
-use harness::istio::{ControlPlane, Input, Workload, free_ports, record};
-use harness::{Envoy, MockCollector, Upstream, workspace_root};
+use harness::istio::{ControlPlane, Input, Workload, record};
+use harness::{Envoy, MockCollector, Upstream, eventually, free_port, workspace_root};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -111,6 +111,18 @@ fn sources() -> [(String, String); 3] {
     ]
 }
 
+/// The hosts of the manifest's Sidecar.
+fn scope() -> String {
+    let path = workspace_root().join("istio/overlays/sidecar-scope/sidecar.yaml");
+    let text = std::fs::read_to_string(path).expect("a manifest");
+    let (_, hosts) = text.split_once("  - hosts:\n").expect("hosts");
+    let hosts = hosts.lines().filter_map(|line| line.strip_prefix("    - "));
+    hosts
+        .map(|host| format!("{host:?}"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
 /// Takes TLS with a certificate of its own and hands what is in it on to a port.
 fn tls_before(port: u16) -> Envoy {
     let key = rcgen::KeyPair::generate().expect("a key");
@@ -201,9 +213,8 @@ impl World {
     }
 
     fn start_live(&mut self, case: &Case, release: &str) {
-        let free = free_ports(PORTS.len());
-        for ((name, _), port) in PORTS.iter().zip(free) {
-            self.ports.entry(name).or_insert(port);
+        for (name, _) in PORTS {
+            self.ports.entry(name).or_insert_with(free_port);
         }
         if case.replace.iter().any(|(_, to)| to.contains(VENDOR)) {
             let vendor = tls_before(self.collector.port());
@@ -218,6 +229,9 @@ impl World {
             .iter()
             .map(|(from, to)| ((*from).to_owned(), self.with_ports(to)))
             .collect();
+        for (_, to) in &mut replace {
+            *to = to.replace("$SCOPE", &scope());
+        }
         replace.push(("$CHECKOUT_KNOWS".to_owned(), "\"*/*\"".to_owned()));
         replace.extend(PORTS.map(|(name, _)| (name.to_owned(), self.ports[name].to_string())));
         replace.extend(sources());
@@ -287,6 +301,16 @@ impl World {
         client::request(self.addr(port), "GET", path, &all, b"").expect("an answer")
     }
 
+    /// Waits for a line of Istio's agent.
+    pub fn wait_agent(&self, needle: &str) -> String {
+        let control_plane = self.control_plane.as_ref().expect("a live case");
+        eventually(self.patience(), needle, || {
+            let log = control_plane.log();
+            let mut lines = log.lines();
+            lines.find(|line| line.contains(needle)).map(str::to_owned)
+        })
+    }
+
     /// How long to wait for what must come.
     pub fn patience(&self) -> Duration {
         self.patience.get()
@@ -300,14 +324,18 @@ impl World {
     /// What Istio gave is what is recorded; with `RECORD=1` it is recorded.
     pub fn compare_recorded(&self, case: &Case, release: &str) {
         let folder = folder(case, release);
-        let mut replace: Vec<_> = PORTS
+        let ports: Vec<_> = PORTS
             .iter()
             .map(|(name, number)| (self.ports[name].to_string(), number.to_string()))
             .collect();
         let (wasm, _) = files(case.module);
         for (workload, envoy) in &self.envoys {
             let dump = envoy.admin("/config_dump");
-            replace.extend(fetched(&dump).map(|path| (path.to_owned(), wasm.to_owned())));
+            // A path may have the digits of a port in it.
+            let mut replace: Vec<_> = fetched(&dump)
+                .map(|path| (path.to_owned(), wasm.to_owned()))
+                .collect();
+            replace.extend(ports.clone());
             for (file, text) in record(envoy, workload.name, &folder, &replace) {
                 let path = workspace_root().join(&folder).join(&file);
                 if std::env::var_os("RECORD").is_some() {
