@@ -37,6 +37,10 @@ fn every_example_runs() {
         tell(&format!("{skipped} of {} examples skipped", ran + skipped));
     }
     assert!(ran > 0);
+    // Where all runtimes are meant to be there, a skipped example is a fault.
+    if std::env::var_os("NO_SKIP").is_some() {
+        assert_eq!(skipped, 0, "examples skipped");
+    }
 }
 
 /// Writes to standard error past the capture of a test that passes.
