@@ -2,6 +2,8 @@
 
 use harness::workspace_root;
 use std::collections::BTreeSet;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 fn read(path: &str) -> String {
     std::fs::read_to_string(workspace_root().join(path)).expect(path)
@@ -92,4 +94,92 @@ fn the_readme_shows_the_configuration_that_is_tested() {
     let edge = read("envoy-configs/edge.yaml");
     assert!(edge.lines().count() <= 60);
     assert!(read("README.md").contains(&format!("```yaml\n{edge}```")));
+}
+
+/// Each stat that the example of troubles shows is in its table and in the operators', and the
+/// tables name none that it does not show but those that the page says so of.
+#[test]
+fn every_trouble_is_explained_by_what_the_example_shows() {
+    // What is looked at so that a number means something.
+    const BOOKS: [&str; 3] = ["spans_created", "spans_acknowledged", "spans_in_flight"];
+    const SHOWN_ELSEWHERE: [&str; 2] = ["rate_limited", "spans_dropped.*"];
+    let scenario = read("examples/troubleshooting/scenario.json");
+    let shown: BTreeSet<&str> = quoted(&scenario, "\"wasmcustom.sidespan.", "\"", "")
+        .into_iter()
+        .filter_map(|name| name.split(' ').next())
+        .filter(|name| !BOOKS.contains(name))
+        .collect();
+    assert!(shown.len() >= 10, "{shown:?}");
+
+    let readme = read("examples/troubleshooting/README.md");
+    let rows = |text: &str| -> String {
+        let rows = text.lines().filter(|line| line.starts_with('|'));
+        rows.collect::<Vec<_>>().join("\n")
+    };
+    let page = read("docs/operations.md");
+    let section = page.split("## Troubleshooting").nth(1).expect("a section");
+    let section = rows(section.split("\n## ").next().unwrap_or_default());
+    let readme = rows(&readme);
+    let words = |table| quoted(table, "`", "`", "");
+    let (told, explained) = (words(&readme), words(&section));
+    for stat in &shown {
+        assert!(told.contains(stat), "README: {stat}");
+        let group = stat.split_once('.').map(|(group, _)| format!("{group}.*"));
+        let is_explained =
+            explained.contains(stat) || group.is_some_and(|group| explained.contains(&*group));
+        // What waits is the collector's trouble, which the page tells of by what fails.
+        assert!(
+            is_explained || *stat == "spans_queued",
+            "operations: {stat}"
+        );
+    }
+    let stats = read("filter/core/src/stats.rs");
+    let known = quoted(&stats, "\"sidespan.", "\"", "");
+    for table in [&told, &explained] {
+        for stat in table.intersection(&known) {
+            assert!(
+                shown.contains(stat) || *stat == "sampled" || SHOWN_ELSEWHERE.contains(stat),
+                "nothing shows {stat}"
+            );
+        }
+    }
+    // The lines that are waited for, by what stands between their marks.
+    let lines = quoted(&scenario, "\"has\": \"", "\"\n", "");
+    let lines = lines
+        .into_iter()
+        .chain(quoted(&scenario, "\"has\": \"", "\" }", ""));
+    let mut count = 0;
+    for line in lines.filter(|line| !line.contains('\n')) {
+        let line = line.replace("\\\"", "\"");
+        let is_told = told.iter().flat_map(|word| word.split('…')).map(str::trim);
+        let is_told = is_told
+            .filter(|part| part.len() > 4)
+            .any(|part| line.contains(part.trim_end_matches(':')));
+        assert!(is_told, "README: {line}");
+        count += 1;
+    }
+    assert!(count >= 8, "{count}");
+}
+
+/// The Collector runs what was published, and not something like it.
+#[test]
+fn the_collector_of_the_correlation_is_configured_as_published() {
+    const SUM: &str = "599a6d678ad2e2aac428cb16d341ce6559079f012868b92c356e906a76dec5f8";
+    let file = read("examples/correlation/collector.yaml");
+    let start = file.find("processors:\n").expect("processors");
+    let end = file.find("\n\n  batch:\n").expect("our own part");
+    let mut sum = Command::new("sha256sum")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("sha256sum");
+    let mut input = sum.stdin.take().expect("its input");
+    input
+        .write_all(file[start..end].as_bytes())
+        .expect("written");
+    input.write_all(b"\n").expect("written");
+    drop(input);
+    let output = sum.wait_with_output().expect("a sum").stdout;
+    let output = String::from_utf8_lossy(&output);
+    assert_eq!(output.split(' ').next(), Some(SUM));
 }
