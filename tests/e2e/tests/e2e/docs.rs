@@ -175,7 +175,7 @@ fn the_collector_of_the_correlation_is_configured_as_published() {
         .expect("sha256sum");
     let mut input = sum.stdin.take().expect("its input");
     input
-        .write_all(file[start..end].as_bytes())
+        .write_all(&file.as_bytes()[start..end])
         .expect("written");
     input.write_all(b"\n").expect("written");
     drop(input);
