@@ -21,6 +21,7 @@ LAYERS = [
     ["batch"],
     ["exporter"],
     ["config"],
+    ["source", "delivery"],
     ["tracer"],
 ]
 # What each package of the workspace may depend on within it.

@@ -1,8 +1,9 @@
 //! The queue between the end of a span and the collector's word that it has
 //! it: bounded in spans and in bytes, cut into batches.
 
-use crate::otlp::{put_span, scope_span_len};
+use crate::otlp::{put_span, scope_span_len, scope_spans};
 use crate::span::Span;
+use crate::stats::Stat;
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
@@ -83,6 +84,16 @@ pub(crate) enum Refusal {
     TooLarge,
 }
 
+impl Refusal {
+    /// The counter of spans that were refused for it.
+    pub(crate) fn stat(self) -> Stat {
+        match self {
+            Self::QueueFull => Stat::SpansDroppedQueueFull,
+            Self::TooLarge => Stat::SpansDroppedEncoding,
+        }
+    }
+}
+
 /// Queues spans, encoded, and hands them out in batches. The newest are
 /// refused when the queue is full: what waits longest is what the collector
 /// is about to get.
@@ -91,7 +102,7 @@ pub(crate) enum Refusal {
 /// never refused: its spans were let in once. So the bounds may be passed by
 /// the exports that were under way, until there is room again for new spans.
 #[derive(Debug)]
-pub(crate) struct BatchSpanProcessor {
+pub struct BatchSpanProcessor {
     config: BatchConfig,
     /// How many bytes of spans fit into a message.
     max_batch_bytes: usize,
@@ -119,9 +130,22 @@ impl BatchSpanProcessor {
         }
     }
 
+    /// An empty queue with the same limits.
+    pub(crate) fn empty_one(&self) -> Self {
+        Self::new(self.config.clone(), self.max_batch_bytes)
+    }
+
     /// Encodes a span that ended at `end_unix_nanos` into the queue.
     pub(crate) fn on_end(&mut self, span: &Span, end_unix_nanos: u64) -> Result<(), Refusal> {
         let len = scope_span_len(span);
+        let encoded = self.room(len, end_unix_nanos)?;
+        put_span(span, end_unix_nanos, encoded);
+        self.has_grown();
+        Ok(())
+    }
+
+    /// A place for an encoded span of so many bytes, in the open batch.
+    fn room(&mut self, len: usize, end_unix_nanos: u64) -> Result<&mut Vec<u8>, Refusal> {
         if len > self.max_batch_bytes {
             return Err(Refusal::TooLarge);
         }
@@ -141,14 +165,57 @@ impl BatchSpanProcessor {
             let most = self.config.max_queue_bytes.min(self.max_batch_bytes);
             self.open.spans.reserve(expected.min(most));
         }
-        put_span(span, end_unix_nanos, &mut self.open.spans);
         self.open.count += 1;
         self.queued_spans += 1;
         self.queued_bytes += len;
+        Ok(&mut self.open.spans)
+    }
+
+    fn has_grown(&mut self) {
         if self.open.count >= self.config.max_export_batch_size {
             self.close();
         }
-        Ok(())
+    }
+
+    /// Takes what another queue with the same limits has, as far as there is
+    /// room, and gives the number of spans that it has none for. Of the other
+    /// nothing was taken yet.
+    pub(crate) fn take_in(&mut self, mut other: Self) -> usize {
+        other.close();
+        let mut refused = 0;
+        for batch in other.ready {
+            refused += self.take_in_batch(batch);
+        }
+        refused
+    }
+
+    fn take_in_batch(&mut self, batch: Batch) -> usize {
+        let is_full = batch.count >= self.config.max_export_batch_size;
+        if is_full
+            && self.queued_spans + batch.count <= self.config.max_queue_size
+            && self.queued_bytes + batch.spans.len() <= self.config.max_queue_bytes
+        {
+            self.queued_spans += batch.count;
+            self.queued_bytes += batch.spans.len();
+            self.ready.push_back(batch);
+            return 0;
+        }
+        let mut refused = 0;
+        for span in scope_spans(&batch.spans) {
+            match self.room(span.len(), batch.opened_unix_nanos) {
+                Ok(encoded) => {
+                    encoded.extend_from_slice(span);
+                    self.has_grown();
+                }
+                Err(_) => refused += 1,
+            }
+        }
+        // It may be older than what was here.
+        if self.open.count > 0 {
+            let opened = &mut self.open.opened_unix_nanos;
+            *opened = batch.opened_unix_nanos.min(*opened);
+        }
+        refused
     }
 
     /// Time goes by: the open batch goes if it has waited for the schedule's

@@ -189,6 +189,24 @@ pub enum Notice {
     },
 }
 
+impl Notice {
+    /// What an operator reads, of exports to this cluster.
+    pub fn line(&self, cluster: &str) -> String {
+        match self {
+            Self::Failing(failure) => {
+                format!("export to cluster {cluster:?} fails, spans wait: {failure}")
+            }
+            Self::Recovered => format!("export to cluster {cluster:?} works again"),
+            Self::Refused { spans, failure } => format!(
+                "the collector at cluster {cluster:?} refused an export, {spans} spans are lost: {failure}"
+            ),
+            Self::Rejected { spans, message } => {
+                format!("the collector at cluster {cluster:?} rejected {spans} spans: {message:?}")
+            }
+        }
+    }
+}
+
 #[derive(Debug)]
 struct InFlight {
     id: CalloutId,

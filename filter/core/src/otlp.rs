@@ -3,8 +3,8 @@
 //! (opentelemetry-proto, `trace/v1/trace.proto`).
 
 use crate::protobuf::{
-    key_len, len_delimited_len, put_bytes, put_fixed32, put_fixed64, put_len, put_varint,
-    varint_len,
+    key_len, len_delimited_len, next_field, put_bytes, put_fixed32, put_fixed64, put_len,
+    put_varint, varint_len,
 };
 use crate::span::Span;
 use crate::span_context::SpanContext;
@@ -120,6 +120,15 @@ pub(crate) fn put_span(span: &Span, end_unix_nanos: u64, out: &mut Vec<u8>) {
         put_varint(STATUS_CODE, STATUS_CODE_ERROR, out);
     }
     put_fixed32(16, span_flags(span), out);
+}
+
+/// The spans that [`put_span`] wrote, each as it stands there.
+pub(crate) fn scope_spans(mut spans: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let all = spans;
+        next_field(&mut spans)?;
+        all.get(..all.len() - spans.len())
+    })
 }
 
 /// What is the same in every request of one exporter: the resource and the

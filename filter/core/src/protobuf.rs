@@ -51,7 +51,8 @@ pub fn message(bytes: &[u8]) -> Option<Vec<(u32, Value<'_>)>> {
     Some(all)
 }
 
-fn next_field<'a>(message: &mut &'a [u8]) -> Option<(u32, Value<'a>)> {
+/// Takes the next field off a message, if there is one that can be read.
+pub(crate) fn next_field<'a>(message: &mut &'a [u8]) -> Option<(u32, Value<'a>)> {
     let (name, wire_type) = decode_key(message).ok()?;
     let len = match wire_type {
         WireType::Varint => return Some((name, Value::Number(decode_varint(message).ok()?))),

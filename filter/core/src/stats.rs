@@ -81,6 +81,27 @@ stats! {
     }
 }
 
+impl Stat {
+    /// Why spans are lost that are counted here, where no
+    /// [`Notice`](crate::exporter::Notice) of an export tells.
+    pub fn why_lost(self) -> Option<&'static str> {
+        Some(match self {
+            Self::SpansDroppedQueueFull => "the queue is full",
+            Self::SpansDroppedRetryExhausted => "their exports failed for max_elapsed_time",
+            Self::SpansDroppedShutdown => "their configuration went before they were delivered",
+            Self::SpansDroppedEncoding => "they are too large for a message",
+            _ => return None,
+        })
+    }
+
+    /// The line that tells of `n` spans lost for it.
+    pub fn lost_line(self, n: u64) -> Option<String> {
+        let why = self.why_lost()?;
+        let name = self.name();
+        Some(format!("{n} spans are lost, {why}; see the stat {name}"))
+    }
+}
+
 /// The time from an export's start to its end, in milliseconds.
 pub const EXPORT_TIME: &str = "sidespan.export_time";
 

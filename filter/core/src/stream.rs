@@ -100,7 +100,7 @@ struct RequestNote {
 
 /// The spans of a stream that has ended.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub struct Ended {
     pub(crate) span: Span,
     /// For the call upstream, if there was one.
     pub(crate) upstream: Option<Span>,

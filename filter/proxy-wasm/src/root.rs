@@ -10,9 +10,10 @@ use sidespan_core::exporter::{Callout, CalloutId, CalloutOutcome, Target};
 use sidespan_core::propagation::{Extractor, Injector};
 use sidespan_core::request::{Direction, RequestInfo, ResponseInfo};
 use sidespan_core::resource::Environment;
+use sidespan_core::source::Started;
 use sidespan_core::stats::{EXPORT_TIME, Level, Stat};
 use sidespan_core::stream::StreamTracer;
-use sidespan_core::tracer::{Started, Tracer};
+use sidespan_core::tracer::Tracer;
 use std::cell::RefCell;
 use std::time::Duration;
 

@@ -61,7 +61,7 @@ pub(crate) fn warn(warning: &str) {
 pub(crate) fn expect_news(cluster: &str) {
     let about_exports = ["export", "failing", "refused", "rejected"];
     let keys = about_exports.map(|what| key(&format!("{what}/{cluster}")));
-    let drops = Stat::ALL.iter().filter(|stat| why_lost(**stat).is_some());
+    let drops = Stat::ALL.iter().filter(|stat| stat.why_lost().is_some());
     for key in keys.into_iter().chain(drops.map(|stat| key(stat.name()))) {
         if host::shared_data(&key).is_none() {
             host::set_shared_data(&key, b"", 0);
@@ -73,65 +73,36 @@ pub(crate) fn expect_news(cluster: &str) {
 pub(crate) fn announce(cluster: &str, notice: &Notice, now: u64) {
     let state = key(&format!("export/{cluster}"));
     let may_say = |what| is_time(&key(&format!("{what}/{cluster}")), now);
-    let (level, line) = match notice {
-        Notice::Failing(failure) => {
+    let level = match notice {
+        Notice::Failing(_) => {
             if !may_say("failing") {
                 return;
             }
             is_first(&state, b"failing");
-            let line = format!("export to cluster {cluster:?} fails, spans wait: {failure}");
-            (LogLevel::Warn, line)
+            LogLevel::Warn
         }
         Notice::Recovered => {
             let is_known = host::shared_data(&state).is_some_and(|(state, _)| !state.is_empty());
             if !is_known || !is_first(&state, b"") {
                 return;
             }
-            let line = format!("export to cluster {cluster:?} works again");
-            (LogLevel::Info, line)
+            LogLevel::Info
         }
-        Notice::Refused { spans, failure } => {
-            if !may_say("refused") {
-                return;
-            }
-            let line = format!(
-                "the collector at cluster {cluster:?} refused an export, {spans} spans are lost: {failure}"
-            );
-            (LogLevel::Warn, line)
-        }
-        Notice::Rejected { spans, message } => {
-            if !may_say("rejected") {
-                return;
-            }
-            let line =
-                format!("the collector at cluster {cluster:?} rejected {spans} spans: {message:?}");
-            (LogLevel::Warn, line)
-        }
+        Notice::Refused { .. } if may_say("refused") => LogLevel::Warn,
+        Notice::Rejected { .. } if may_say("rejected") => LogLevel::Warn,
+        Notice::Refused { .. } | Notice::Rejected { .. } => return,
     };
+    let line = notice.line(cluster);
     host::log(level, &format!("sidespan: {line}"));
-}
-
-/// Why spans are lost, where no notice of an export tells.
-fn why_lost(stat: Stat) -> Option<&'static str> {
-    Some(match stat {
-        Stat::SpansDroppedQueueFull => "the queue is full",
-        Stat::SpansDroppedRetryExhausted => "their exports failed for max_elapsed_time",
-        Stat::SpansDroppedShutdown => "their configuration went before they were delivered",
-        Stat::SpansDroppedEncoding => "they are too large for a message",
-        _ => return None,
-    })
 }
 
 /// Reports spans that are lost for a reason that no notice tells.
 pub(crate) fn tell_drops(stat: Stat, n: u64, now: u64) {
-    let Some(why) = why_lost(stat) else {
-        return;
-    };
-    let name = stat.name();
     // The stats may go with the configuration, so each line has its number.
-    if stat == Stat::SpansDroppedShutdown || is_time(&key(name), now) {
-        let line = format!("sidespan: {n} spans are lost, {why}; see the stat {name}");
-        host::log(LogLevel::Warn, &line);
+    if let Some(line) = stat.lost_line(n)
+        && (stat == Stat::SpansDroppedShutdown || is_time(&key(stat.name()), now))
+    {
+        host::log(LogLevel::Warn, &format!("sidespan: {line}"));
     }
 }
 

@@ -1,0 +1,192 @@
+//! Requests to spans: what one worker does on its own.
+
+use crate::batch::BatchSpanProcessor;
+use crate::config::Config;
+use crate::decision::{Decider, Decision, Policy, Verdict};
+use crate::id::IdGenerator;
+use crate::keep::Keep;
+use crate::propagation::{Extraction, Extractor, Injector, Propagator};
+use crate::request::{Direction, Request, RequestHead, RequestInfo, ResponseInfo};
+use crate::resource::Environment;
+use crate::rule::Rules;
+use crate::sampler::{self, Threshold};
+use crate::semconv;
+use crate::span::Parent;
+use crate::span_context::SpanContext;
+use crate::stats::{Stat, Stats};
+use crate::stream::{Ended, Recorder, StreamTracer};
+use std::iter::once;
+
+/// Reads contexts, decides, writes contexts and makes spans, for the streams
+/// of one worker.
+#[derive(Debug)]
+pub struct SpanSource {
+    propagator: Propagator,
+    policy: Policy,
+    keep: Keep,
+    recorder: Recorder,
+    ids: IdGenerator,
+    stats: Stats,
+}
+
+/// What came of a request.
+#[derive(Debug)]
+pub struct Started {
+    /// To be ended with the stream, if its span is recorded.
+    pub stream: Option<StreamTracer>,
+    /// The decision; [`SpanSource::explain`] puts it in words.
+    pub decision: Decision,
+}
+
+impl SpanSource {
+    /// One for a configuration. `seed` is 32 bytes of entropy, other ones for
+    /// each worker.
+    pub fn new(config: Config, environment: &impl Environment, seed: [u8; 32]) -> Self {
+        Self {
+            propagator: config.propagator,
+            policy: Policy::new(
+                Rules::new(config.rules),
+                config.sampler,
+                config.incoming,
+                config.route_metadata,
+            ),
+            keep: config.keep,
+            recorder: Recorder::new(config.span, config.custom_tags, environment),
+            ids: IdGenerator::new(seed),
+            stats: Stats::default(),
+        }
+    }
+
+    /// A request came: reads its context, decides, writes the context that
+    /// goes on, and starts its span.
+    ///
+    /// `now` is Unix time in nanoseconds.
+    pub fn on_request(
+        &mut self,
+        headers: &impl Extractor,
+        info: &impl RequestInfo,
+        direction: Direction,
+        now: u64,
+        injector: &mut impl Injector,
+    ) -> Started {
+        let request = Request {
+            headers,
+            head: RequestHead::read(headers),
+            info,
+            direction,
+            now,
+        };
+        let mut extraction = self.propagator.extract(headers);
+        let foreign_state = extraction.trace_state;
+        let decision = self.policy.decide(&request, &mut extraction, &mut self.ids);
+        self.count(&decision, &extraction);
+        if decision.verdict == Verdict::Untouched {
+            return Started {
+                stream: None,
+                decision,
+            };
+        }
+        let context = SpanContext {
+            trace_id: decision.trace_id,
+            span_id: self.ids.span_id(),
+            flags: decision.flags,
+        };
+        let is_recorded = context.flags.is_sampled() || self.keep.is_anything();
+        let upstream_id =
+            (is_recorded && self.recorder.has_upstream_span(direction)).then(|| self.ids.span_id());
+        let trace_state = sampler::rewrite(&extraction.trace_state, decision.threshold);
+        let caller = extraction.parent.map(|parent| parent.span_id);
+        // What lies behind hangs below the span of the call upstream.
+        let (injected, parent) = match upstream_id {
+            Some(span_id) => (SpanContext { span_id, ..context }, Some(context.span_id)),
+            None => (context, caller),
+        };
+        self.propagator.inject(
+            &injected,
+            parent,
+            trace_state.as_deref(),
+            &extraction,
+            injector,
+        );
+        let stream = is_recorded.then(|| {
+            let mut stream = self.recorder.start(&request, context, upstream_id);
+            let span = stream.span();
+            span.parent = caller.map(|span_id| Parent {
+                span_id,
+                is_remote: true,
+            });
+            span.trace_state = trace_state.unwrap_or_else(|| {
+                // Kept for another reason, its threshold would be wrong.
+                let cleared = (!context.flags.is_sampled())
+                    .then(|| sampler::rewrite(&extraction.trace_state, Threshold::Clear));
+                cleared
+                    .flatten()
+                    .unwrap_or_else(|| extraction.trace_state.to_string())
+            });
+            if decision.links {
+                span.link = decision
+                    .restarted
+                    .map(|context| (context, foreign_state.to_string()));
+            }
+            if let Decider::Rule(index) = decision.decider
+                && let Some(name) = self.policy.rule_name(index).filter(|name| !name.is_empty())
+            {
+                span.attributes.set_str(semconv::SIDESPAN_RULE, name);
+            }
+            stream
+        });
+        Started { stream, decision }
+    }
+
+    fn count(&mut self, decision: &Decision, extraction: &Extraction<'_>) {
+        self.stats.add(decision.stat(), 1);
+        if extraction.malformed.is_some() {
+            self.stats.add(Stat::Malformed, 1);
+        }
+        if decision.restarted.is_some() && decision.verdict != Verdict::Untouched {
+            self.stats.add(Stat::Restarted, 1);
+        }
+    }
+
+    /// A decision in words.
+    pub fn explain(&self, decision: &Decision) -> String {
+        self.policy.explain(decision)
+    }
+
+    /// A stream ended. Gives its spans, for [`queue`](Self::queue), if they are
+    /// to be exported.
+    pub fn on_end(
+        &self,
+        stream: StreamTracer,
+        response: &impl ResponseInfo,
+        now: u64,
+    ) -> Option<Ended> {
+        self.recorder.end(stream, response, &self.keep, now)
+    }
+
+    /// Puts the spans of a stream that ended at `now` into a queue.
+    pub fn queue(&mut self, ended: &Ended, queue: &mut BatchSpanProcessor, now: u64) {
+        // If there is room for one only, the other one has its parent.
+        for span in once(&ended.span).chain(&ended.upstream) {
+            if !span.context.flags.is_sampled() {
+                self.stats.add(Stat::Kept, 1);
+            }
+            self.stats.add(Stat::SpansCreated, 1);
+            // The system's clock can be set back while a stream lasts.
+            let end = now.max(span.start_unix_nanos);
+            if let Err(refusal) = queue.on_end(span, end) {
+                self.stats.add(refusal.stat(), 1);
+            }
+        }
+    }
+
+    /// Makes numbers that are uniform from 0 to 1.
+    pub(crate) fn jitter(&mut self) -> impl FnMut() -> f64 {
+        || self.ids.fraction()
+    }
+
+    /// What was counted.
+    pub fn stats(&mut self) -> &mut Stats {
+        &mut self.stats
+    }
+}
