@@ -1,7 +1,7 @@
 # Sidespan. `make help` lists what there is.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help run example test test-unit test-e2e test-istio check bench-core fuzz validate schema w3c live-check soak wasm trap image envoy clean
+.PHONY: help run example test test-unit test-e2e test-istio check bench-core fuzz validate schema w3c live-check soak wasm module trap image envoy clean
 
 # Seconds of each fuzz target.
 FUZZ_SECONDS ?= 20
@@ -18,13 +18,13 @@ run: wasm envoy ## A small mesh of four Envoys that prints its traces; ONCE=1 en
 example: wasm envoy ## One of examples/, by NAME=
 	@cargo run --quiet --locked -p sidespan-harness --bin example -- $(NAME)
 
-test: wasm trap envoy ## Everything that proves it: units, tables, properties, real Envoys (ENVOY_VERSION=1.38.2 for another)
-	@cargo test --quiet --locked --workspace --exclude sidespan-proxy-wasm
+test: wasm module trap envoy ## Everything that proves it: units, tables, properties, real Envoys (ENVOY_VERSION=1.38.2 for another)
+	@cargo test --quiet --locked --workspace --exclude sidespan-proxy-wasm --exclude sidespan-dynamic-module
 
 test-unit: ## What needs no Envoy
 	@cargo test --quiet --locked -p sidespan-core
 
-test-e2e: wasm trap envoy ## What needs one
+test-e2e: wasm module trap envoy ## What needs one
 	@cargo test --quiet --locked -p sidespan-e2e
 
 test-istio: ## Istio's own control plane on istio/, and real Envoys on what it makes; needs Go
@@ -39,10 +39,10 @@ bench-core: ## What a decision costs with one rule and with two hundred
 fuzz: ## Each parser for FUZZ_SECONDS
 	@./filter/core/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
-soak: wasm envoy ## Failing collectors for long, under full load from wrk: SOAK_SECONDS=60 each
+soak: wasm module envoy ## Failing collectors for long, under full load from wrk: SOAK_SECONDS=60 each
 	@SOAK_SECONDS=$(SOAK_SECONDS) cargo test --quiet --locked -p sidespan-e2e -- --ignored --nocapture --test-threads 1 soak::
 
-w3c: wasm envoy ## The official W3C trace-context suite against the filter; W3C_SUITE=DIR uses a clone that is there
+w3c: wasm module envoy ## The official W3C trace-context suite against the filter; W3C_SUITE=DIR uses a clone that is there
 	@./tests/w3c/run.sh
 
 live-check: wasm envoy ## OpenTelemetry's weaver against real spans; WEAVER= and SEMCONV= name what is there
@@ -57,11 +57,15 @@ schema: ## filter/config.schema.json, from the code
 wasm: ## dist/sidespan.wasm
 	@./filter/proxy-wasm/build.sh
 
+module: ## dist/libsidespan.so, the native module
+	@./filter/dynamic-module/build.sh
+
 image: wasm ## dist/image, an OCI image of it, and its digest
 	@./filter/proxy-wasm/image.py
 
-trap: wasm
+trap: wasm module
 	@./filter/proxy-wasm/build.sh trap
+	@./filter/dynamic-module/build.sh trap
 
 envoy: ## Finds or installs an Envoy; ENVOY_PATH or ENVOY_VERSION choose one
 	@./tests/harness/find-envoy.sh

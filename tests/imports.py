@@ -30,6 +30,7 @@ PACKAGES = {
     "sidespan-core": {"sidespan-config"},
     "sidespan-config": {"sidespan-core"},
     "sidespan-proxy-wasm": {"sidespan-core", "sidespan-config"},
+    "sidespan-dynamic-module": {"sidespan-core", "sidespan-config"},
     "sidespan-validate": {"sidespan-config"},
     "sidespan-harness": set(),
     "sidespan-e2e": {"sidespan-harness"},

@@ -3,9 +3,11 @@
 
 use crate::otlp::{put_span, scope_span_len, scope_spans};
 use crate::span::Span;
-use crate::stats::Stat;
+use crate::stats::{Stat, Stats};
+use crate::stream::Ended;
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
+use std::iter::once;
 use std::time::Duration;
 
 /// The limits of the queue (OpenTelemetry specification, BatchSpanProcessor).
@@ -135,8 +137,24 @@ impl BatchSpanProcessor {
         Self::new(self.config.clone(), self.max_batch_bytes)
     }
 
+    /// Takes the spans of a stream that ended at `now`, and counts them.
+    pub fn add(&mut self, ended: &Ended, stats: &mut Stats, now: u64) {
+        // If there is room for one only, the other one has its parent.
+        for span in once(&ended.span).chain(&ended.upstream) {
+            if !span.context.flags.is_sampled() {
+                stats.add(Stat::Kept, 1);
+            }
+            stats.add(Stat::SpansCreated, 1);
+            // The system's clock can be set back while a stream lasts.
+            let end = now.max(span.start_unix_nanos);
+            if let Err(refusal) = self.on_end(span, end) {
+                stats.add(refusal.stat(), 1);
+            }
+        }
+    }
+
     /// Encodes a span that ended at `end_unix_nanos` into the queue.
-    pub(crate) fn on_end(&mut self, span: &Span, end_unix_nanos: u64) -> Result<(), Refusal> {
+    fn on_end(&mut self, span: &Span, end_unix_nanos: u64) -> Result<(), Refusal> {
         let len = scope_span_len(span);
         let encoded = self.room(len, end_unix_nanos)?;
         put_span(span, end_unix_nanos, encoded);
@@ -276,7 +294,7 @@ impl BatchSpanProcessor {
     }
 
     /// Whether a batch that never was sent may go.
-    pub(crate) fn is_ready(&self) -> bool {
+    pub fn is_ready(&self) -> bool {
         self.open_is_due || !self.ready.is_empty()
     }
 

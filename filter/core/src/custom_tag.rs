@@ -200,9 +200,7 @@ impl CustomTags {
                     namespace,
                     path,
                 } => {
-                    let value = response
-                        .metadata(*kind, namespace)
-                        .and_then(|object| member(&object, path));
+                    let value = response.metadata(*kind, namespace, path).and_then(text);
                     tagging.add_text(tag, value.as_deref(), self.max_tags);
                 }
                 Source::Property(path) => match response.property(path) {
@@ -220,12 +218,11 @@ impl CustomTags {
     }
 }
 
-/// A value inside metadata as text: objects and lists as JSON.
-fn member(object: &serde_json::Value, path: &[String]) -> Option<String> {
-    let value = path.iter().try_fold(object, |value, key| value.get(key))?;
+/// A value of metadata as text: objects and lists as JSON.
+fn text(value: serde_json::Value) -> Option<String> {
     match value {
         serde_json::Value::Null => None,
-        serde_json::Value::String(text) => Some(text.clone()),
+        serde_json::Value::String(text) => Some(text),
         other => Some(other.to_string()),
     }
 }

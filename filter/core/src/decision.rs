@@ -55,6 +55,12 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// What a response header tells the client of its trace, if it has one.
+    pub fn told(&self) -> Option<String> {
+        let is_traced = self.verdict != Verdict::Untouched;
+        is_traced.then(|| String::from_utf8_lossy(&self.trace_id.to_hex()).into_owned())
+    }
+
     /// The counter of such decisions.
     pub fn stat(&self) -> Stat {
         match (self.verdict, self.reason) {

@@ -500,7 +500,7 @@ fn headers(
                     "{variable} of the environment cannot be the header {name}, exports go without it"
                 )),
                 None => warnings.push(format!(
-                    "{variable} is not in the environment of the VM, exports go without the header {name}"
+                    "{variable} is not in the environment that the filter sees, exports go without the header {name}"
                 )),
             },
         }

@@ -104,7 +104,7 @@ impl IdGenerator {
     }
 
     /// A number that is uniform from 0 to 1.
-    pub(crate) fn fraction(&mut self) -> f64 {
+    pub fn fraction(&mut self) -> f64 {
         f64::from((self.0.next_u64() >> 32) as u32) / f64::from(u32::MAX)
     }
 

@@ -89,8 +89,13 @@ pub trait ResponseInfo {
     /// A field of what Istio's proxy knows of the workload at the other end:
     /// `workload`, `namespace`, `service` …
     fn workload(&self, end: End, field: &str) -> Option<String>;
-    /// The `filter_metadata` in a namespace, an object.
-    fn metadata(&self, kind: MetadataKind, namespace: &str) -> Option<serde_json::Value>;
+    /// A value in the `filter_metadata` of a namespace, and the way to it.
+    fn metadata(
+        &self,
+        kind: MetadataKind,
+        namespace: &str,
+        path: &[String],
+    ) -> Option<serde_json::Value>;
     /// Any property that the host knows, as it gives it: text, or the bytes of
     /// a little-endian number.
     fn property(&self, path: &[String]) -> Option<Vec<u8>>;

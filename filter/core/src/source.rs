@@ -1,6 +1,5 @@
 //! Requests to spans: what one worker does on its own.
 
-use crate::batch::BatchSpanProcessor;
 use crate::config::Config;
 use crate::decision::{Decider, Decision, Policy, Verdict};
 use crate::id::IdGenerator;
@@ -15,7 +14,6 @@ use crate::span::Parent;
 use crate::span_context::SpanContext;
 use crate::stats::{Stat, Stats};
 use crate::stream::{Ended, Recorder, StreamTracer};
-use std::iter::once;
 
 /// Reads contexts, decides, writes contexts and makes spans, for the streams
 /// of one worker.
@@ -153,8 +151,16 @@ impl SpanSource {
         self.policy.explain(decision)
     }
 
-    /// A stream ended. Gives its spans, for [`queue`](Self::queue), if they are
-    /// to be exported.
+    /// What a log says of a request and the decision about it.
+    pub fn line(&self, headers: &impl Extractor, decision: &Decision) -> String {
+        let header = |name| String::from_utf8_lossy(headers.header(name).unwrap_or_default());
+        let (method, path) = (header(b":method"), header(b":path"));
+        // What stands in a query is nobody's business.
+        let path = path.split('?').next().unwrap_or_default();
+        format!("{method} {path:?}: {}", self.explain(decision))
+    }
+
+    /// A stream ended. Gives its spans, if they are to be exported.
     pub fn on_end(
         &self,
         stream: StreamTracer,
@@ -162,22 +168,6 @@ impl SpanSource {
         now: u64,
     ) -> Option<Ended> {
         self.recorder.end(stream, response, &self.keep, now)
-    }
-
-    /// Puts the spans of a stream that ended at `now` into a queue.
-    pub fn queue(&mut self, ended: &Ended, queue: &mut BatchSpanProcessor, now: u64) {
-        // If there is room for one only, the other one has its parent.
-        for span in once(&ended.span).chain(&ended.upstream) {
-            if !span.context.flags.is_sampled() {
-                self.stats.add(Stat::Kept, 1);
-            }
-            self.stats.add(Stat::SpansCreated, 1);
-            // The system's clock can be set back while a stream lasts.
-            let end = now.max(span.start_unix_nanos);
-            if let Err(refusal) = queue.on_end(span, end) {
-                self.stats.add(refusal.stat(), 1);
-            }
-        }
     }
 
     /// Makes numbers that are uniform from 0 to 1.

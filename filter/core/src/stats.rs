@@ -110,7 +110,8 @@ pub const EXPORT_TIME: &str = "sidespan.export_time";
 pub struct Stats([u64; Stat::ALL.len()]);
 
 impl Stats {
-    pub(crate) fn add(&mut self, stat: Stat, n: u64) {
+    /// Counts.
+    pub fn add(&mut self, stat: Stat, n: u64) {
         if let Some(count) = self.0.get_mut(stat as usize) {
             *count += n;
         }

@@ -57,10 +57,15 @@ impl Tracer {
         self.source.explain(decision)
     }
 
+    /// [`SpanSource::line`].
+    pub fn line(&self, headers: &impl Extractor, decision: &Decision) -> String {
+        self.source.line(headers, decision)
+    }
+
     /// A stream ended: its spans go into the queue.
     pub fn on_end(&mut self, stream: StreamTracer, response: &impl ResponseInfo, now: u64) {
         if let Some(ended) = self.source.on_end(stream, response, now) {
-            self.source.queue(&ended, self.delivery.queue(), now);
+            self.delivery.queue().add(&ended, self.source.stats(), now);
         }
     }
 

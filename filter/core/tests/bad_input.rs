@@ -284,7 +284,7 @@ impl ResponseInfo for AnyHost {
     fn workload(&self, _: End, field: &str) -> Option<String> {
         self.text(field)
     }
-    fn metadata(&self, _: MetadataKind, _: &str) -> Option<Value> {
+    fn metadata(&self, _: MetadataKind, _: &str, _: &[String]) -> Option<Value> {
         self.metadata.clone()
     }
     fn property(&self, path: &[String]) -> Option<Vec<u8>> {

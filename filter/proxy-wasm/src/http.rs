@@ -292,16 +292,23 @@ impl ResponseInfo for Ended {
         text(&format!("filter_state\0{peer}\0{field}"))
     }
 
-    fn metadata(&self, kind: MetadataKind, namespace: &str) -> Option<serde_json::Value> {
+    fn metadata(
+        &self,
+        kind: MetadataKind,
+        namespace: &str,
+        path: &[String],
+    ) -> Option<serde_json::Value> {
         let [request, route, cluster, host] = &self.metadata;
-        let (cell, path) = match kind {
+        let (cell, property) = match kind {
             MetadataKind::Request => (request, "metadata"),
             MetadataKind::Route => (route, "xds\0route_metadata"),
             MetadataKind::Cluster => (cluster, "xds\0cluster_metadata"),
             MetadataKind::Host => (host, "xds\0upstream_host_metadata"),
         };
-        let encoded = cell.get_or_init(|| host::property(path)).as_ref()?;
-        document::namespace(encoded, namespace)
+        let encoded = cell.get_or_init(|| host::property(property)).as_ref()?;
+        let object = document::namespace(encoded, namespace)?;
+        path.iter()
+            .try_fold(object, |mut value, key| Some(value.get_mut(key)?.take()))
     }
 
     fn property(&self, path: &[String]) -> Option<Vec<u8>> {

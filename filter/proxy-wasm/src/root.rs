@@ -5,7 +5,7 @@ use crate::document;
 use crate::host::{self, Buffer, LogLevel, Map, Metric, MetricType, NotSent};
 use crate::http::Pairs;
 use crate::shared;
-use sidespan_core::decision::{Decision, Verdict};
+use sidespan_core::decision::Decision;
 use sidespan_core::exporter::{Callout, CalloutId, CalloutOutcome, Target};
 use sidespan_core::propagation::{Extractor, Injector};
 use sidespan_core::request::{Direction, RequestInfo, ResponseInfo};
@@ -320,30 +320,15 @@ impl Root {
             .tracer
             .on_request(request, info, direction, host::now(), injector);
         if self.is_debug {
-            let header = |name| String::from_utf8_lossy(request.header(name).unwrap_or_default());
-            let explanation = self.tracer.explain(&started.decision);
-            let (method, path) = (header(b":method"), header(b":path"));
-            // What stands in a query is nobody's business.
-            let path = path.split('?').next().unwrap_or_default();
-            host::log(
-                LogLevel::Debug,
-                &format!("sidespan: {method} {path:?}: {explanation}"),
-            );
+            let line = self.tracer.line(request, &started.decision);
+            host::log(LogLevel::Debug, &format!("sidespan: {line}"));
         }
         started
     }
 
     /// The header that tells a client its trace, if one is configured.
     pub(crate) fn response_header(&self, decision: &Decision) -> Option<(String, String)> {
-        let name = self.response_header.as_ref()?;
-        if decision.verdict == Verdict::Untouched {
-            return None;
-        }
-        let trace_id = decision.trace_id.to_hex();
-        Some((
-            name.clone(),
-            String::from_utf8_lossy(&trace_id).into_owned(),
-        ))
+        Some((self.response_header.clone()?, decision.told()?))
     }
 
     /// A stream ended.

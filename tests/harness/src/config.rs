@@ -97,6 +97,48 @@ pub(crate) fn replace_path(text: &str, from: &str, to: &str) -> String {
     out + rest
 }
 
+/// Puts the native module in the place of each Wasm filter of ours: what is between the type and the
+/// document is another one, the document is the same. But where Envoy does not tell it, the document
+/// says which side of the proxy its listener serves.
+pub(crate) fn with_module(text: &str, is_told_direction: bool) -> String {
+    const WASM: &str = "\"@type\": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
+    const MODULE: [&str; 4] = [
+        "\"@type\": type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter",
+        "dynamic_module_config: { name: sidespan }",
+        "filter_name: sidespan",
+        "filter_config:",
+    ];
+    let mut out = String::with_capacity(text.len());
+    let mut lines = text.split_inclusive('\n');
+    let mut span = None;
+    while let Some(line) = lines.next() {
+        match line.trim() {
+            "traffic_direction: INBOUND" => span = Some("{ kind: server, upstream_span: false }"),
+            "traffic_direction: OUTBOUND" => span = Some("{ kind: client }"),
+            WASM => {
+                let indent = &line[..line.len() - line.trim_start().len()];
+                for line in MODULE {
+                    out.push_str(&format!("{indent}{line}\n"));
+                }
+                lines
+                    .by_ref()
+                    .find(|line| line.trim() == "configuration:")
+                    .expect("the filter has a configuration");
+                continue;
+            }
+            key if key.starts_with("service_name:") && !is_told_direction => {
+                if let Some(span) = span {
+                    let indent = &line[..line.len() - line.trim_start().len()];
+                    out.push_str(&format!("{indent}span: {span}\n"));
+                }
+            }
+            _ => {}
+        }
+        out.push_str(line);
+    }
+    out
+}
+
 /// The ports of the listeners in a configuration's text.
 pub(crate) fn listener_ports(text: &str) -> Vec<u16> {
     let yaml = serde_yaml_ng::from_str(text).unwrap_or(Value::Null);
@@ -267,6 +309,20 @@ static_resources:
         let text = "admin: { address: { socket_address: { port_value: 9901 } } }\n";
         let got = prepare(text.to_owned(), &[], &BTreeMap::new());
         assert_eq!(got.text, text.replace("9901", "0"));
+    }
+
+    #[test]
+    fn the_module_takes_the_document_of_the_filter() {
+        let text = std::fs::read_to_string(crate::workspace_root().join("envoy-configs/edge.yaml"));
+        let filter = |text: &str| {
+            let yaml: Value = serde_yaml_ng::from_str(text).expect("YAML");
+            let chain = &yaml["static_resources"]["listeners"][0]["filter_chains"][0];
+            chain["filters"][0]["typed_config"]["http_filters"][0]["typed_config"].clone()
+        };
+        let text = text.expect("the gateway");
+        let (wasm, module) = (filter(&text), filter(&with_module(&text, true)));
+        assert_eq!(module["filter_config"], wasm["config"]["configuration"]);
+        assert_eq!(module["filter_name"], "sidespan");
     }
 
     #[test]

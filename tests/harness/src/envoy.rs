@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,34 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 const WASM_IN_CONFIG: &str = "dist/sidespan.wasm";
 
+/// What stands for the filter in a configuration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Artefact {
+    /// `dist/sidespan.wasm`, as it is written there.
+    #[default]
+    Wasm,
+    /// `dist/libsidespan.so`, with the same document.
+    Module,
+}
+
+impl Artefact {
+    /// Puts it in the place of each Wasm filter of ours in a configuration.
+    pub fn rewrite(self, text: &str) -> String {
+        match self {
+            Self::Wasm => text.to_owned(),
+            Self::Module => config::with_module(text, minor_version() >= 40),
+        }
+    }
+
+    /// What Envoy puts in front of the names of the filter's stats.
+    pub fn stats_prefix(self) -> &'static str {
+        match self {
+            Self::Wasm => "wasmcustom.",
+            Self::Module => "dynamicmodulescustom.",
+        }
+    }
+}
+
 /// How to start an Envoy; made by [`Envoy::from_file`] and [`Envoy::from_yaml`].
 #[derive(Clone)]
 pub struct EnvoyBuilder {
@@ -35,6 +63,8 @@ pub struct EnvoyBuilder {
     env: Vec<(OsString, OsString)>,
     args: Vec<OsString>,
     wasm: Option<PathBuf>,
+    artefact: Artefact,
+    modules: PathBuf,
     binary: Option<PathBuf>,
     prefix: Vec<OsString>,
 }
@@ -57,6 +87,8 @@ impl EnvoyBuilder {
             env: Vec::new(),
             args: Vec::new(),
             wasm: None,
+            artefact: Artefact::Wasm,
+            modules: PathBuf::from("dist"),
             binary: None,
             prefix: Vec::new(),
         }
@@ -110,6 +142,18 @@ impl EnvoyBuilder {
     /// `SIDESPAN_WASM`, else that file in the workspace.
     pub fn wasm(mut self, path: impl Into<PathBuf>) -> Self {
         self.wasm = Some(path.into());
+        self
+    }
+
+    /// What stands for the filter; the Wasm module unless set.
+    pub fn artefact(mut self, artefact: Artefact) -> Self {
+        self.artefact = artefact;
+        self
+    }
+
+    /// The folder with `libsidespan.so`; `dist` in the workspace unless set.
+    pub fn modules(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.modules = folder.into();
         self
     }
 
@@ -196,7 +240,8 @@ impl EnvoyBuilder {
             .or_else(|| std::env::var_os("SIDESPAN_WASM").map(PathBuf::from))
             .unwrap_or_else(|| PathBuf::from(WASM_IN_CONFIG));
         let wasm = workspace_root().join(wasm);
-        config::replace_path(&text, WASM_IN_CONFIG, &wasm.to_string_lossy())
+        let text = config::replace_path(&text, WASM_IN_CONFIG, &wasm.to_string_lossy());
+        self.artefact.rewrite(&text)
     }
 
     fn command(&self, dir: &TempDir, config: &Path, log: File) -> Command {
@@ -217,6 +262,10 @@ impl EnvoyBuilder {
             .arg("-c")
             .arg(config)
             .args(&self.args)
+            .env(
+                "ENVOY_DYNAMIC_MODULES_SEARCH_PATH",
+                workspace_root().join(&self.modules),
+            )
             .envs(self.env.iter().map(|(key, value)| (key, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("clone the log file"))
@@ -251,6 +300,23 @@ pub fn find_binary() -> PathBuf {
         .map(|dir| dir.join("envoy"))
         .find(|path| path.is_file())
         .expect("there is no Envoy: run `make envoy`, or set ENVOY_PATH to a binary")
+}
+
+/// The minor version, 40 of 1.40.0, of the Envoy that is run unless a builder says otherwise. Panics
+/// when it does not tell.
+pub fn minor_version() -> u32 {
+    static VERSION: OnceLock<u32> = OnceLock::new();
+    *VERSION.get_or_init(|| {
+        let output = Command::new(find_binary())
+            .arg("--version")
+            .output()
+            .expect("run Envoy");
+        let text = String::from_utf8_lossy(&output.stdout);
+        // envoy  version: 9e55…/1.40.0/Clean/RELEASE/BoringSSL
+        let parts = text.split('/').find_map(|part| part.strip_prefix("1."));
+        let minor = parts.and_then(|rest| rest.split('.').next()?.parse().ok());
+        minor.unwrap_or_else(|| panic!("no version in {text:?}"))
+    })
 }
 
 /// A thread that ends when it is dropped.

@@ -27,7 +27,7 @@ mod wait;
 
 pub use collector::{Behaviour, Call, MockCollector};
 pub use config::free_port;
-pub use envoy::{Envoy, EnvoyBuilder, StartError};
+pub use envoy::{Artefact, Envoy, EnvoyBuilder, StartError};
 pub use garbage::Garbage;
 pub use span::ReceivedSpan;
 pub use upstream::{Seen, Upstream};

@@ -171,14 +171,16 @@ impl ResponseInfo for Response {
         workload.get(field).map(|&value| value.to_owned())
     }
 
-    fn metadata(&self, kind: MetadataKind, namespace: &str) -> Option<Value> {
+    fn metadata(&self, kind: MetadataKind, namespace: &str, path: &[String]) -> Option<Value> {
         let kind = match kind {
             MetadataKind::Request => "request",
             MetadataKind::Route => "route",
             MetadataKind::Cluster => "cluster",
             MetadataKind::Host => "host",
         };
-        self.metadata.get(kind)?.get(namespace).cloned()
+        let object = self.metadata.get(kind)?.get(namespace)?;
+        let found = path.iter().try_fold(object, |value, key| value.get(key));
+        found.cloned()
     }
 
     fn property(&self, path: &[String]) -> Option<Vec<u8>> {

@@ -1,7 +1,7 @@
 //! What the README says of the tracer that is built into Envoy, so that it
 //! stays true.
 
-use crate::stage::{PATIENCE, with_built_in_tracer};
+use crate::wasm::stage::{PATIENCE, with_built_in_tracer};
 use harness::otlp::common::v1::any_value::Value;
 use harness::{Envoy, MockCollector, Upstream, client, workspace_root};
 

@@ -1,6 +1,6 @@
 //! What a wrong configuration does: nothing to requests.
 
-use crate::stage::{PATIENCE, Stage};
+use super::stage::{ARTEFACT, PATIENCE, Stage, variable};
 use harness::{Envoy, client};
 
 const RIGHT: &str = "exporter: { otlp_grpc: { cluster: otel-collector } }";
@@ -17,7 +17,7 @@ fn a_wrong_document_is_reported_once_and_requests_go_on_untouched() {
     let seen = stage.upstream.last();
     assert_eq!(seen.header("traceparent"), ["as it was"]);
     assert_eq!(seen.header("b3"), ["0"]);
-    assert_eq!(stage.stat("config_rejected"), 1);
+    stage.wait_stat("config_rejected", |n| n == 1);
 
     let log = stage.envoy.log();
     let lines: Vec<_> = log
@@ -38,10 +38,8 @@ fn a_wrong_document_is_reported_once_and_requests_go_on_untouched() {
 
 #[test]
 fn strict_refuses_a_wrong_document() {
-    let strict = "vm_config:\n                  environment_variables: { key_values: { SIDESPAN_STRICT: \"1\" } }\n";
-    let wrong = Envoy::from_file("envoy-configs/edge.yaml")
-        .replace("vm_config:\n", strict)
-        .replace(RIGHT, WRONG);
+    let strict = |file| variable(super::stage::envoy(file), "SIDESPAN_STRICT", "1");
+    let wrong = strict("envoy-configs/edge.yaml").replace(RIGHT, WRONG);
     let error = wrong
         .clone()
         .try_start()
@@ -58,9 +56,7 @@ fn strict_refuses_a_wrong_document() {
         error.log
     );
     // The same in a right one changes nothing.
-    Envoy::from_file("envoy-configs/edge.yaml")
-        .replace("vm_config:\n", strict)
-        .start();
+    strict("envoy-configs/edge.yaml").start();
 }
 
 #[test]
@@ -78,6 +74,7 @@ fn a_document_may_be_json_in_a_string() {
     let collector = harness::MockCollector::start();
     let upstream = harness::Upstream::start();
     let envoy = Envoy::from_yaml(yaml)
+        .artefact(ARTEFACT)
         .port(4317, collector.port())
         .port(8080, upstream.port())
         .start();
@@ -99,10 +96,8 @@ fn a_document_may_be_a_struct_with_numbers() {
 #[test]
 fn the_service_is_named_by_the_environment_or_the_node_if_the_document_does_not() {
     let by_env = Stage::edge_with(|edge| {
-        edge.replace("service_name: edge", "service_name: \"\"").replace(
-            "vm_config:\n",
-            "vm_config:\n                  environment_variables: { key_values: { OTEL_SERVICE_NAME: from-env } }\n",
-        )
+        variable(edge, "OTEL_SERVICE_NAME", "from-env")
+            .replace("service_name: edge", "service_name: \"\"")
     });
     client::get(by_env.addr(), "/");
     assert_eq!(by_env.span().service_name(), "from-env");

@@ -2,7 +2,7 @@
 //! request, the filter says in the same words. Both watch the same requests of
 //! the same Envoy.
 
-use crate::stage::{EXPORTER, PATIENCE, Stage, http2_upstream};
+use super::stage::{EXPORTER, PATIENCE, Stage, http2_upstream};
 use harness::otlp::trace::v1::span::SpanKind;
 use harness::{EnvoyBuilder, ReceivedSpan, client};
 use std::collections::BTreeMap;

@@ -1,6 +1,6 @@
 //! Spans reach the collector, each once, and what does not is counted.
 
-use crate::stage::{EXPORTER, PATIENCE, Stage};
+use super::stage::{EXPORTER, LOGGER, PATIENCE, Stage, handed_down, stat_name};
 use harness::{Behaviour, Code, Garbage, MockCollector, client, load};
 use std::collections::HashSet;
 use std::time::Duration;
@@ -293,10 +293,11 @@ fn headers_arrive_and_their_values_are_nowhere_else() {
     const SECRETS: [&str; 2] = ["s3cret-of-the-file", "s3cret-of-the-vm"];
     for protocol in ["otlp_grpc", "otlp_http"] {
         let stage = Stage::edge_with(|edge| {
-            edge.log_level("info")
-                .arg("--component-log-level")
-                .arg("wasm:trace")
+            handed_down(edge, "SIDESPAN_E2E_TOKEN")
                 .env("SIDESPAN_E2E_TOKEN", SECRETS[1])
+                .log_level("info")
+                .arg("--component-log-level")
+                .arg(format!("{LOGGER}:trace"))
                 .replace(
                     EXPORTER,
                     format!(
@@ -307,11 +308,6 @@ fn headers_arrive_and_their_values_are_nowhere_else() {
                          batch: {{ schedule_delay: 50ms }} }}",
                         SECRETS[0]
                     ),
-                )
-                .replace(
-                    "runtime: envoy.wasm.runtime.v8\n",
-                    "runtime: envoy.wasm.runtime.v8\n                  \
-                     environment_variables: { host_env_keys: [SIDESPAN_E2E_TOKEN] }\n",
                 )
         });
         let refuse = Behaviour::Fail(Code::Unauthenticated, "no".to_owned());
@@ -329,7 +325,7 @@ fn headers_arrive_and_their_values_are_nowhere_else() {
         assert_eq!(sent("x-token"), Some(SECRETS[1]), "{protocol}");
         assert_eq!(sent("x-missing"), None, "{protocol}");
         let log = stage.envoy.log();
-        let warning = "SIDESPAN_E2E_NONE is not in the environment of the VM, \
+        let warning = "SIDESPAN_E2E_NONE is not in the environment that the filter sees, \
                        exports go without the header x-missing";
         assert_eq!(log.matches(warning).count(), 1, "{protocol}");
         let stats = stage.envoy.admin("/stats");
@@ -369,7 +365,7 @@ fn a_tier_of_collectors_shares_the_load_and_one_may_die() {
     dying.stop();
     let report = load.join().unwrap();
     assert_eq!((report.ok, report.failed), (REQUESTS, 0));
-    let acknowledged = || stage.envoy.stat("wasmcustom.sidespan.spans_acknowledged");
+    let acknowledged = || stage.envoy.stat(&stat_name("spans_acknowledged"));
     harness::eventually(PATIENCE, "that every span is acknowledged", || {
         (acknowledged() == Some(REQUESTS)).then_some(())
     });
@@ -379,7 +375,7 @@ fn a_tier_of_collectors_shares_the_load_and_one_may_die() {
         ids.extend(collector.ids());
     }
     assert_eq!(ids.len() as u64, REQUESTS);
-    assert!(stage.envoy.stat("wasmcustom.sidespan.retries") > Some(0));
+    assert!(stage.envoy.stat(&stat_name("retries")) > Some(0));
 }
 
 /// The ends of the line, as the operators' page explains them.

@@ -1,6 +1,6 @@
 //! Envoy by func-e, as many people run it.
 
-use crate::stage::{EXPORTER, QUICK_EXPORTER, Stage};
+use crate::wasm::stage::{EXPORTER, QUICK_EXPORTER, Stage};
 use harness::{client, envoy};
 use std::process::{Command, Stdio};
 

@@ -1,7 +1,7 @@
 //! OpenTelemetry's check of real spans against the registry of the semantic
 //! conventions: `make live-check`.
 
-use crate::stage::{
+use crate::wasm::stage::{
     EXPORTER, PATIENCE, QUICK_EXPORTER, Stage, http2_upstream, with_built_in_tracer,
 };
 use harness::otlp::common::v1::KeyValue;

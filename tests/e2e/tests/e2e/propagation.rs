@@ -1,7 +1,7 @@
 //! Contexts through a real Envoy, hostile ones included.
 
-use crate::stage::{EXPORTER, PATIENCE, QUICK_EXPORTER, Stage, one_span};
-use harness::{Envoy, EnvoyBuilder, client};
+use super::stage::{EXPORTER, PATIENCE, QUICK_EXPORTER, Stage, one_span};
+use harness::{EnvoyBuilder, client};
 
 const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 const TRACE_ID: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -158,7 +158,7 @@ fn spans_link_across_hops_in_each_format() {
         ("b3multi", "x-b3-traceid", TRACE_ID.to_owned()),
     ] {
         let last = Stage::inbound();
-        let first = one_span(Envoy::from_file("envoy-configs/edge.yaml"))
+        let first = one_span(super::stage::envoy("envoy-configs/edge.yaml"))
             .replace(
                 "exporter: { otlp_grpc: { cluster: otel-collector } }",
                 format!(

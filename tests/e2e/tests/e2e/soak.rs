@@ -1,9 +1,9 @@
 //! What `make soak` runs: every failure of a collector for long, under full
 //! load from wrk, and a table of what it cost.
 
-use crate::delivery::{Books, ROOMY, stage};
-use crate::reload::reload_under_load;
-use crate::stage::{EXPORTER, Stage};
+use super::delivery::{Books, ROOMY, stage};
+use super::reload::reload_under_load;
+use super::stage::{EXPORTER, Stage};
 use harness::wrk::{self, WrkReport};
 use harness::{Behaviour, Code, Garbage, MockCollector, load};
 use std::collections::HashSet;

@@ -1,7 +1,12 @@
 //! What every test needs: an upstream, a collector and an Envoy between them.
 
-use harness::{Envoy, EnvoyBuilder, MockCollector, ReceivedSpan, Upstream};
-use std::net::SocketAddr;
+use harness::envoy::minor_version;
+use harness::{Artefact, Envoy, EnvoyBuilder, MockCollector, ReceivedSpan, Upstream};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Long enough for a loaded machine; nothing waits that long if all is well.
@@ -11,12 +16,140 @@ pub const EXPORTER: &str = "exporter: { otlp_grpc: { cluster: otel-collector } }
 pub const QUICK_EXPORTER: &str =
     "exporter: { otlp_grpc: { cluster: otel-collector }, batch: { schedule_delay: 50ms } }";
 
+/// What these tests are about.
+pub const ARTEFACT: Artefact = artefact(module_path!());
+
+/// Envoy's logger to which the filter's lines go.
+pub const LOGGER: &str = match ARTEFACT {
+    Artefact::Wasm => "wasm",
+    Artefact::Module => "dynamic_modules",
+};
+
+/// `e2e::module::stage` is about the native module.
+const fn artefact(path: &str) -> Artefact {
+    match path.as_bytes() {
+        [b'e', b'2', b'e', b':', b':', b'm', ..] => Artefact::Module,
+        _ => Artefact::Wasm,
+    }
+}
+
+/// What Envoy tells a Wasm module and not every native one: the table in
+/// `docs/native.md`.
+#[derive(Clone, Copy)]
+pub enum Told {
+    /// How long a request waited for a connection.
+    ConnectionWait,
+    /// A value inside another one of metadata.
+    NestedMetadata,
+    /// How long the upstream took.
+    UpstreamLatency,
+    /// That a response was cut short, and how often a request was sent
+    /// upstream.
+    Flags,
+    /// Why there is no connection upstream, and whose its certificate is.
+    UpstreamTransport,
+    /// What was counted since the last request.
+    Stats,
+}
+
+/// Whether this artefact is told so by this Envoy.
+pub fn is_told(what: Told) -> bool {
+    if ARTEFACT == Artefact::Wasm {
+        return true;
+    }
+    let since = match what {
+        Told::ConnectionWait | Told::NestedMetadata => u32::MAX,
+        Told::UpstreamLatency => 40,
+        Told::Flags | Told::UpstreamTransport | Told::Stats => 39,
+    };
+    minor_version() >= since
+}
+
+/// An Envoy of a file, with the artefact in it.
+pub fn envoy(file: &str) -> EnvoyBuilder {
+    Envoy::from_file(file).artefact(ARTEFACT)
+}
+
+/// The name under which Envoy publishes a stat of the filter.
+pub fn stat_name(name: &str) -> String {
+    format!("{}sidespan.{name}", ARTEFACT.stats_prefix())
+}
+
+/// Sets a variable in the environment that the filter sees: the VM's, or the
+/// process's.
+pub fn variable(edge: EnvoyBuilder, name: &str, value: &str) -> EnvoyBuilder {
+    match ARTEFACT {
+        Artefact::Wasm => edge.replace(
+            "vm_config:\n",
+            format!(
+                "vm_config:\n                  environment_variables: {{ key_values: {{ {name}: \"{value}\" }} }}\n"
+            ),
+        ),
+        Artefact::Module => edge.env(name, value),
+    }
+}
+
+/// Has the filter see a variable of Envoy's own environment.
+pub fn handed_down(edge: EnvoyBuilder, name: &str) -> EnvoyBuilder {
+    match ARTEFACT {
+        Artefact::Wasm => edge.replace(
+            "vm_config:\n",
+            format!(
+                "vm_config:\n                  environment_variables: {{ host_env_keys: [{name}] }}\n"
+            ),
+        ),
+        Artefact::Module => edge,
+    }
+}
+
 /// An Envoy of `envoy-configs/` with an upstream behind it and a collector beside it.
 pub struct Stage {
+    _asking: Option<Asking>,
     pub envoy: Envoy,
     pub upstream: Upstream,
     pub collector: MockCollector,
     listener: u16,
+}
+
+/// Makes requests that no filter can read, so that no span comes of them, and
+/// nothing is counted. Where stats are published with requests only, they are
+/// as fresh as elsewhere.
+pub struct Asking {
+    is_over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Asking {
+    /// Where it is needed.
+    pub fn start(addr: SocketAddr) -> Option<Self> {
+        if is_told(Told::Stats) {
+            return None;
+        }
+        let is_over = Arc::new(AtomicBool::new(false));
+        let end = Arc::clone(&is_over);
+        let ask = move || {
+            while !end.load(Ordering::Relaxed) {
+                if let Ok(mut socket) = TcpStream::connect(addr) {
+                    let _ = socket.write_all(b"?\r\n\r\n");
+                    let _ = socket.read_to_end(&mut Vec::new());
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        };
+        Some(Self {
+            is_over,
+            thread: Some(std::thread::spawn(ask)),
+        })
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Stage {
@@ -59,11 +192,12 @@ impl Stage {
     fn start(file: &str, listener: u16, change: impl FnOnce(EnvoyBuilder) -> EnvoyBuilder) -> Self {
         let upstream = Upstream::start();
         let collector = MockCollector::start();
-        let envoy = Envoy::from_file(file)
+        let envoy = envoy(file)
             .port(8080, upstream.port())
             .port(4317, collector.port());
         let envoy = change(envoy).start();
         Self {
+            _asking: Asking::start(envoy.addr(listener)),
             envoy,
             upstream,
             collector,
@@ -85,7 +219,7 @@ impl Stage {
 
     /// A counter of the filter.
     pub fn stat(&self, name: &str) -> u64 {
-        let full = format!("wasmcustom.sidespan.{name}");
+        let full = stat_name(name);
         self.envoy
             .stat(&full)
             .unwrap_or_else(|| panic!("there is no stat {full}"))
@@ -93,7 +227,7 @@ impl Stage {
 
     /// Waits for a counter of the filter.
     pub fn wait_stat(&self, name: &str, pred: impl Fn(u64) -> bool) -> u64 {
-        let full = format!("wasmcustom.sidespan.{name}");
+        let full = stat_name(name);
         self.envoy.wait_stat(&full, pred, PATIENCE)
     }
 }

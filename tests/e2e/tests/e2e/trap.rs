@@ -1,9 +1,9 @@
-//! What a panic of the module costs. There is none that we know of; a build
+//! What a panic of the Wasm module costs. There is none that we know of; a build
 //! that panics where a request asks for it shows what one would do.
 
-use crate::reload::{Reloading, quick};
-use crate::stage::PATIENCE;
-use harness::{Envoy, Upstream, client, eventually};
+use crate::wasm::reload::{Reloading, quick};
+use crate::wasm::stage::{PATIENCE, stat_name};
+use harness::{Upstream, client, eventually};
 use std::net::SocketAddr;
 use std::thread;
 
@@ -113,7 +113,7 @@ fn the_other_policies_cost_requests() {
 fn the_gauges_keep_what_a_panic_cost() {
     let patient = quick("only").replace("50ms", "5m");
     let proxy = Reloading::start_with(TRAPPING, 1, "trap-gauges", &patient, |listener| listener);
-    let queued = "wasmcustom.sidespan.spans_queued";
+    let queued = &stat_name("spans_queued");
     for _ in 0..3 {
         assert_eq!(get(proxy.addr(), "/", b"no"), 200);
     }
@@ -122,19 +122,4 @@ fn the_gauges_keep_what_a_panic_cost() {
     proxy.envoy.wait_log("sidespan: internal error", PATIENCE);
     assert_eq!(proxy.envoy.stat(queued), Some(3));
     assert!(proxy.collector.calls().is_empty());
-}
-
-/// No policy helps a module that cannot be loaded: the listener stays as it
-/// was, and a static one does not come up.
-#[test]
-fn a_module_that_cannot_be_loaded_changes_nothing() {
-    for module in ["README.md", "no-such-file.wasm"] {
-        let static_listener = Envoy::from_file("envoy-configs/edge.yaml").wasm(module);
-        assert!(static_listener.try_start().is_err(), "{module}");
-
-        let mut proxy = Reloading::start(&format!("load-{}", module.len()), &quick("first"));
-        proxy.refuse(module);
-        assert_eq!(get(proxy.addr(), "/", b"no"), 200);
-        assert!(is_traced(&proxy.upstream), "{module}");
-    }
 }

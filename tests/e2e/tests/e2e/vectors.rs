@@ -1,8 +1,8 @@
 //! Every row of the tables in `tests/vectors/` about headers, sent through a
 //! real Envoy. The rows' meaning is in the README there.
 
-use crate::propagation::tolerant;
-use crate::stage::{EXPORTER, PATIENCE, Stage};
+use super::propagation::tolerant;
+use super::stage::{EXPORTER, PATIENCE, Stage};
 use harness::{Seen, client, workspace_root};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};

@@ -3,7 +3,7 @@
 //!
 //! `make w3c` fetches the suite and runs this.
 
-use crate::stage::{EXPORTER, QUICK_EXPORTER, with_built_in_tracer};
+use super::stage::{ARTEFACT, EXPORTER, QUICK_EXPORTER, with_built_in_tracer};
 use harness::{Envoy, workspace_root};
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -76,7 +76,9 @@ fn proxy(role: &str, built_in: bool, fixed: u16, next: u16) -> Envoy {
     let envoy = if built_in {
         Envoy::from_yaml(with_built_in_tracer(&text))
     } else {
-        Envoy::from_yaml(text).replace(EXPORTER, QUICK_EXPORTER)
+        Envoy::from_yaml(text)
+            .artefact(ARTEFACT)
+            .replace(EXPORTER, QUICK_EXPORTER)
     };
     envoy.port(fixed, next).start()
 }

@@ -201,7 +201,7 @@ impl World {
             control_plane: None,
             envoys: Vec::new(),
             ports: BTreeMap::new(),
-            patience: Cell::new(crate::stage::PATIENCE),
+            patience: Cell::new(crate::wasm::stage::PATIENCE),
         };
         world.ports.insert("$APP", world.app.port());
         world.ports.insert("$COLLECTOR", world.collector.port());

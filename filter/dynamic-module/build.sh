@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Builds dist/libsidespan.so. With the name of a feature:
+# build/FEATURE/libsidespan.so, for tests.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+feature=${1:-}
+out=dist
+if [ -n "$feature" ]; then
+    out="build/$feature"
+fi
+# Another feature, other artefacts.
+CARGO_TARGET_DIR="$PWD/build/module${feature:+-$feature}" \
+    cargo build --quiet --locked --profile module -p sidespan-dynamic-module ${feature:+--features "$feature"}
+built="build/module${feature:+-$feature}/module/libsidespan.so"
+mkdir -p "$out"
+if ! cmp -s "$built" "$out/libsidespan.so"; then
+    # In one step: an Envoy may have the old one loaded.
+    cp "$built" "$out/libsidespan.so.new"
+    mv "$out/libsidespan.so.new" "$out/libsidespan.so"
+fi
+if [ -z "$feature" ]; then
+    echo "$out/libsidespan.so  $(wc -c <"$out/libsidespan.so") bytes"
+fi

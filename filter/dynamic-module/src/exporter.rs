@@ -1,0 +1,668 @@
+//! Export, on the main thread: one for the whole process and each collector,
+//! fed by all workers.
+//!
+//! Envoy lets a *configuration* of a filter send requests of its own, on the
+//! main thread and until the configuration goes; nothing else in a module can.
+//! So the spans of all exporters go out by way of whichever configuration is
+//! the newest, its *host*, and when that goes, by way of another.
+//!
+//! Envoy gives no timer either: a thread sleeps until something is due and has
+//! the main thread take its turn.
+
+use crate::environment;
+use crate::ffi::{self, Config, LogLevel, NotStarted, Scheduler};
+use crate::stats::{Metrics, Sink};
+use sidespan_core::attribute::OwnedValue;
+use sidespan_core::batch::{BatchConfig, BatchSpanProcessor};
+use sidespan_core::delivery::Delivery;
+use sidespan_core::exporter::{CalloutId, CalloutOutcome, ExporterConfig, Notice};
+use sidespan_core::id::IdGenerator;
+use sidespan_core::stats::{Level, Stat, Stats};
+use sidespan_core::stream::Ended;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+/// What a collector says is short, even where it names each span that it did
+/// not take. Whatever is longer is not worth the memory.
+const MAX_BODY: usize = 1 << 20;
+
+/// A lock whose holder may have panicked: what it guards is valid after each
+/// statement.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Unix time in nanoseconds.
+pub(crate) fn now() -> u64 {
+    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// 32 bytes of entropy.
+pub(crate) fn seed() -> [u8; 32] {
+    let mut seed = [0; 32];
+    if getrandom::fill(&mut seed).is_err() {
+        // Ids need to be unique, not secret.
+        let (time, place) = (now().to_le_bytes(), (&raw const seed).addr().to_le_bytes());
+        for (byte, noise) in seed.iter_mut().zip(time.into_iter().chain(place)) {
+            *byte = noise;
+        }
+    }
+    seed
+}
+
+// -------------------------------------------------------------- worker's side
+
+/// Where a worker's spans go. Exists once for each resource and collector.
+#[derive(Debug)]
+pub(crate) struct Exporter {
+    /// A queue for each worker. Only the main thread takes its lock beside the
+    /// worker itself, and for no longer than it takes to put an empty one in
+    /// its place.
+    outboxes: Vec<Mutex<Outbox>>,
+    /// The main thread was called and has not come yet.
+    is_called: AtomicBool,
+}
+
+/// What a worker has for the main thread: spans, and what is to be counted
+/// with them, so that the books balance at every moment.
+#[derive(Debug)]
+struct Outbox {
+    queue: BatchSpanProcessor,
+    stats: Stats,
+}
+
+impl Exporter {
+    /// Puts the spans of a stream that ended into the worker's queue.
+    pub(crate) fn queue(&self, worker: usize, ended: &Ended, now: u64) {
+        let index = worker % self.outboxes.len().max(1);
+        let Some(outbox) = self.outboxes.get(index) else {
+            return;
+        };
+        let mut outbox = lock(outbox);
+        let Outbox { queue, stats } = &mut *outbox;
+        queue.add(ended, stats, now);
+        let is_ready = queue.is_ready();
+        drop(outbox);
+        if is_ready && !self.is_called.swap(true, Ordering::Relaxed) {
+            TICKER.call(Duration::ZERO);
+        }
+    }
+}
+
+// ------------------------------------------------------------------ the clock
+
+/// A thread that calls the main one.
+struct Ticker {
+    state: Mutex<Alarm>,
+    changed: Condvar,
+}
+
+struct Alarm {
+    due: Option<Instant>,
+    scheduler: Option<Arc<Scheduler>>,
+    is_running: bool,
+}
+
+static TICKER: Ticker = Ticker {
+    state: Mutex::new(Alarm {
+        due: None,
+        scheduler: None,
+        is_running: false,
+    }),
+    changed: Condvar::new(),
+};
+
+impl Ticker {
+    /// Has the main thread come in a while, or earlier if it is to come
+    /// earlier already.
+    fn call(&self, after: Duration) {
+        let due = Instant::now() + after;
+        let mut alarm = lock(&self.state);
+        if alarm.due.is_none_or(|earlier| due < earlier) {
+            alarm.due = Some(due);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Goes by way of this host from now on.
+    fn go_by(&self, scheduler: Option<Arc<Scheduler>>) {
+        lock(&self.state).scheduler = scheduler;
+        self.call(Duration::ZERO);
+    }
+
+    /// Starts the thread, which lasts as long as the process.
+    fn start(&'static self) {
+        let mut alarm = lock(&self.state);
+        if alarm.is_running {
+            return;
+        }
+        let thread = std::thread::Builder::new().name("sidespan".to_owned());
+        match thread.spawn(|| self.run()) {
+            Ok(_) => alarm.is_running = true,
+            Err(error) => ffi::log(
+                LogLevel::Critical,
+                &format!("sidespan: no thread for exports, no span is exported: {error}"),
+            ),
+        }
+    }
+
+    fn run(&self) {
+        let mut alarm = lock(&self.state);
+        loop {
+            let wait = alarm
+                .due
+                .map(|due| due.saturating_duration_since(Instant::now()));
+            alarm = match wait {
+                Some(Duration::ZERO) => {
+                    alarm.due = None;
+                    let scheduler = alarm.scheduler.clone();
+                    // To call may destroy the host, which has its own say here.
+                    drop(alarm);
+                    if let Some(scheduler) = scheduler {
+                        scheduler.commit();
+                    }
+                    lock(&self.state)
+                }
+                Some(wait) => {
+                    let waited = self.changed.wait_timeout(alarm, wait);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => {
+                    let waited = self.changed.wait(alarm);
+                    waited.unwrap_or_else(PoisonError::into_inner)
+                }
+            };
+        }
+    }
+}
+
+// --------------------------------------------------------- main thread's side
+
+/// What makes two exporters the same one.
+#[derive(Debug, PartialEq)]
+struct Key {
+    exporter: ExporterConfig,
+    batch: BatchConfig,
+    service_name: String,
+    resource_attributes: Vec<(String, OwnedValue)>,
+}
+
+#[derive(Debug)]
+struct Export {
+    key: Key,
+    shared: Arc<Exporter>,
+    delivery: Delivery,
+    /// Nobody feeds it any more.
+    is_ending: bool,
+}
+
+/// A configuration by way of which exports go.
+struct Host {
+    config: Config,
+    scheduler: Arc<Scheduler>,
+    metrics: Metrics,
+}
+
+/// An export under way, and as much of the answer as came.
+struct Call {
+    host: Config,
+    stream: u64,
+    exporter: Arc<Exporter>,
+    id: CalloutId,
+    headers: Vec<(Vec<u8>, Vec<u8>)>,
+    body: Vec<u8>,
+    trailers: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// What no host could count yet.
+#[derive(Default)]
+struct Unpublished {
+    stats: Stats,
+    export_millis: Vec<u64>,
+    levels: Option<[u64; Level::ALL.len()]>,
+    rejected: u64,
+}
+
+#[derive(Default)]
+struct Hub {
+    hosts: Vec<Host>,
+    exports: Vec<Export>,
+    calls: Vec<Call>,
+    news: News,
+    ids: Option<IdGenerator>,
+    unpublished: Unpublished,
+}
+
+static HUB: Mutex<Option<Hub>> = Mutex::new(None);
+
+/// Something waits for a stream to publish it: before 1.39 no host can.
+static IS_UNPUBLISHED: AtomicBool = AtomicBool::new(false);
+
+fn with_hub<T>(f: impl FnOnce(&mut Hub) -> T) -> T {
+    f(lock(&HUB).get_or_insert_default())
+}
+
+fn empty_outbox(delivery: &Delivery) -> Outbox {
+    Outbox {
+        queue: delivery.outbox(),
+        stats: Stats::default(),
+    }
+}
+
+/// The exporter for a configuration: one that is there, or a new one. Main
+/// thread.
+pub(crate) fn exporter(config: &sidespan_core::config::Config) -> Arc<Exporter> {
+    let key = Key {
+        exporter: config.exporter.clone(),
+        batch: config.batch.clone(),
+        service_name: config.service_name.clone(),
+        resource_attributes: config.resource_attributes.clone(),
+    };
+    with_hub(|hub| {
+        let same = |export: &&Export| !export.is_ending && export.key == key;
+        if let Some(export) = hub.exports.iter().find(same) {
+            return Arc::clone(&export.shared);
+        }
+        let delivery = Delivery::new(config, environment::process());
+        if !delivery.warnings().is_empty() {
+            hub.news.warn(&delivery.warnings().join("; "));
+        }
+        let outbox = || Mutex::new(empty_outbox(&delivery));
+        let shared = Arc::new(Exporter {
+            outboxes: std::iter::repeat_with(outbox)
+                .take(ffi::concurrency().max(1))
+                .collect(),
+            is_called: AtomicBool::new(false),
+        });
+        hub.exports.push(Export {
+            key,
+            shared: Arc::clone(&shared),
+            delivery,
+            is_ending: false,
+        });
+        shared
+    })
+}
+
+/// A configuration that is alive from now on: exports may go by way of it.
+/// Main thread.
+pub(crate) fn join(config: Config, metrics: Metrics) {
+    if ffi::is_validation() {
+        return;
+    }
+    let scheduler = Arc::new(config.scheduler());
+    let host = Host {
+        config,
+        scheduler: Arc::clone(&scheduler),
+        metrics,
+    };
+    with_hub(|hub| hub.hosts.push(host));
+    TICKER.start();
+    TICKER.go_by(Some(scheduler));
+}
+
+/// A configuration goes, and its calls with it: their exports are made again
+/// by way of another one. If it is the last, what is left is lost, and
+/// counted. Any thread.
+pub(crate) fn leave(config: Config) {
+    let now = now();
+    let scheduler = with_hub(|hub| {
+        let index = hub.hosts.iter().position(|host| host.config == config)?;
+        let (gone, left): (Vec<_>, Vec<_>) = std::mem::take(&mut hub.calls)
+            .into_iter()
+            .partition(|call| call.host == config);
+        hub.calls = left;
+        for call in gone {
+            hub.book(&call.exporter, call.id, CalloutOutcome::Reset, now);
+        }
+        if hub.hosts.len() == 1 {
+            hub.collect(now);
+            for export in &mut hub.exports {
+                export.delivery.give_up();
+            }
+            hub.publish(now);
+            hub.exports
+                .retain(|export| Arc::strong_count(&export.shared) > 1);
+        }
+        hub.hosts.remove(index);
+        let next = hub.hosts.last();
+        Some(next.map(|host| Arc::clone(&host.scheduler)))
+    });
+    if let Some(scheduler) = scheduler {
+        TICKER.go_by(scheduler);
+    }
+}
+
+/// The main thread's turn: takes what workers have, sends what is due,
+/// publishes, and says when it is to come again.
+pub(crate) fn on_turn() {
+    let now = now();
+    with_hub(|hub| hub.collect(now));
+    send(now);
+    let wait = with_hub(|hub| {
+        hub.end_orphans(now);
+        hub.publish(now);
+        hub.next_turn(now)
+    });
+    TICKER.call(wait);
+}
+
+/// Sends every export that is ready and may be under way.
+fn send(now: u64) {
+    loop {
+        let Some((host, exporter, callout, target)) = with_hub(|hub| {
+            let host = hub.hosts.last()?.config;
+            hub.exports.iter_mut().find_map(|export| {
+                let callout = export.delivery.next_callout(now)?;
+                let target = export.delivery.target().clone();
+                Some((host, Arc::clone(&export.shared), callout, target))
+            })
+        }) else {
+            return;
+        };
+        // Not while the hub is locked: Envoy may call back.
+        let headers = target.headers.iter();
+        let started = host.start_stream(
+            &target.cluster,
+            headers.map(|(name, value)| (&**name, &*value.0)),
+            &callout.body,
+            target.timeout,
+        );
+        with_hub(|hub| match started {
+            Ok(stream) => hub.calls.push(Call {
+                host,
+                stream,
+                exporter,
+                id: callout.id,
+                headers: Vec::new(),
+                body: Vec::new(),
+                trailers: Vec::new(),
+            }),
+            Err(NotStarted::NoCluster) => {
+                hub.book(&exporter, callout.id, CalloutOutcome::NoCluster, now);
+            }
+            Err(NotStarted::NoEndpoint) => {
+                hub.book(&exporter, callout.id, CalloutOutcome::NoEndpoint, now);
+            }
+        });
+    }
+}
+
+fn with_call(host: Config, stream: u64, f: impl FnOnce(&mut Call)) {
+    with_hub(|hub| {
+        let mut calls = hub.calls.iter_mut();
+        if let Some(call) = calls.find(|call| call.host == host && call.stream == stream) {
+            f(call);
+        }
+    });
+}
+
+fn owned(lines: &[(&[u8], &[u8])]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let own = |(name, value): &(&[u8], &[u8])| (name.to_vec(), value.to_vec());
+    lines.iter().map(own).collect()
+}
+
+/// The answer to an export begins.
+pub(crate) fn on_headers(host: Config, stream: u64, headers: &[(&[u8], &[u8])]) {
+    with_call(host, stream, |call| call.headers = owned(headers));
+}
+
+/// A part of its body.
+pub(crate) fn on_data(host: Config, stream: u64, data: &[u8]) {
+    with_call(host, stream, |call| {
+        let room = MAX_BODY.saturating_sub(call.body.len());
+        call.body.extend(data.iter().take(room));
+    });
+}
+
+/// Its trailers.
+pub(crate) fn on_trailers(host: Config, stream: u64, trailers: &[(&[u8], &[u8])]) {
+    with_call(host, stream, |call| call.trailers = owned(trailers));
+}
+
+/// The answer is whole.
+pub(crate) fn on_complete(host: Config, stream: u64) {
+    on_end(host, stream, true);
+}
+
+/// It ended before it was.
+pub(crate) fn on_reset(host: Config, stream: u64) {
+    on_end(host, stream, false);
+}
+
+fn on_end(host: Config, stream: u64, is_whole: bool) {
+    fn lines(lines: &[(Vec<u8>, Vec<u8>)]) -> Vec<(&[u8], &[u8])> {
+        lines
+            .iter()
+            .map(|(name, value)| (&**name, &**value))
+            .collect()
+    }
+    let now = now();
+    with_hub(|hub| {
+        let is_it = |call: &Call| call.host == host && call.stream == stream;
+        let Some(index) = hub.calls.iter().position(is_it) else {
+            return;
+        };
+        let call = hub.calls.swap_remove(index);
+        let outcome = if is_whole {
+            CalloutOutcome::Answered {
+                headers: &lines(&call.headers),
+                body: &call.body,
+                trailers: &lines(&call.trailers),
+            }
+        } else {
+            CalloutOutcome::Reset
+        };
+        hub.book(&call.exporter, call.id, outcome, now);
+    });
+    send(now);
+    let wait = with_hub(|hub| {
+        hub.publish(now);
+        hub.next_turn(now)
+    });
+    TICKER.call(wait);
+}
+
+impl Hub {
+    /// Takes what workers have, and lets time go by.
+    fn collect(&mut self, now: u64) {
+        for export in &mut self.exports {
+            // Before the queues are looked at: what comes later calls again.
+            export.shared.is_called.store(false, Ordering::Relaxed);
+            for outbox in &export.shared.outboxes {
+                let empty = empty_outbox(&export.delivery);
+                let mut filled = std::mem::replace(&mut *lock(outbox), empty);
+                export.delivery.take_in(filled.queue);
+                for (stat, n) in filled.stats.take() {
+                    export.delivery.stats().add(stat, n);
+                }
+            }
+            export.delivery.on_tick(now);
+        }
+    }
+
+    /// Exporters that nobody feeds deliver what they have, within 30 s.
+    fn end_orphans(&mut self, now: u64) {
+        let ids = self.ids.get_or_insert_with(|| IdGenerator::new(seed()));
+        for export in &mut self.exports {
+            if !export.is_ending && Arc::strong_count(&export.shared) == 1 {
+                export.is_ending = true;
+                export.delivery.shutdown(now, || ids.fraction());
+            }
+        }
+        let has_ended = |export: &Export| export.is_ending && export.delivery.is_idle();
+        for export in self.exports.extract_if(.., |export| has_ended(export)) {
+            drop(export);
+        }
+    }
+
+    fn book(
+        &mut self,
+        exporter: &Arc<Exporter>,
+        id: CalloutId,
+        outcome: CalloutOutcome<'_>,
+        now: u64,
+    ) {
+        let ids = self.ids.get_or_insert_with(|| IdGenerator::new(seed()));
+        let mut exports = self.exports.iter_mut();
+        let Some(export) = exports.find(|export| Arc::ptr_eq(&export.shared, exporter)) else {
+            return;
+        };
+        let ended = export
+            .delivery
+            .on_callout_end(id, outcome, now, || ids.fraction());
+        let Some(ended) = ended else {
+            return;
+        };
+        let millis = u64::try_from(ended.took.as_millis()).unwrap_or(u64::MAX);
+        self.unpublished.export_millis.push(millis);
+        if let Some(notice) = ended.notice {
+            let cluster = &export.delivery.target().cluster;
+            self.news.announce(cluster, &notice, now);
+        }
+    }
+
+    /// When it is to come again.
+    fn next_turn(&self, now: u64) -> Duration {
+        let waits = self
+            .exports
+            .iter()
+            .map(|export| export.delivery.next_tick(now));
+        waits.min().unwrap_or(Duration::from_secs(1))
+    }
+
+    /// Adds what was counted to Envoy's stats, by way of the newest host. A
+    /// version that cannot leaves it to the next stream.
+    fn publish(&mut self, now: u64) {
+        let mut levels = [0; Level::ALL.len()];
+        for export in &mut self.exports {
+            for (stat, n) in export.delivery.stats().take() {
+                self.news.tell_drops(stat, n, now);
+                self.unpublished.stats.add(stat, n);
+            }
+            for (sum, level) in levels.iter_mut().zip(Level::ALL) {
+                *sum += export.delivery.level(*level);
+            }
+        }
+        self.unpublished.levels = Some(levels);
+        match self.hosts.last() {
+            Some(host) if host.config.can_count() => {
+                self.unpublished.publish(&host.config, &host.metrics);
+            }
+            _ => IS_UNPUBLISHED.store(true, Ordering::Relaxed),
+        }
+    }
+}
+
+impl Unpublished {
+    fn publish(&mut self, sink: &impl Sink, metrics: &Metrics) {
+        for (stat, n) in self.stats.take() {
+            metrics.count(sink, stat, n);
+        }
+        for millis in self.export_millis.drain(..) {
+            metrics.export_time(sink, millis);
+        }
+        for (level, value) in Level::ALL
+            .iter()
+            .zip(self.levels.take().into_iter().flatten())
+        {
+            metrics.level(sink, *level, value);
+        }
+        let rejected = std::mem::take(&mut self.rejected);
+        if rejected > 0 {
+            metrics.config_rejected(sink, rejected);
+        }
+        metrics.internal_errors(sink);
+    }
+}
+
+/// Publishes what no host could, by way of a stream on its worker.
+pub(crate) fn publish_by(sink: &impl Sink, metrics: &Metrics) {
+    if IS_UNPUBLISHED.load(Ordering::Relaxed) && IS_UNPUBLISHED.swap(false, Ordering::Relaxed) {
+        with_hub(|hub| hub.unpublished.publish(sink, metrics));
+    }
+}
+
+/// A document was not accepted.
+pub(crate) fn count_rejected() {
+    with_hub(|hub| hub.unpublished.rejected += 1);
+}
+
+// ----------------------------------------------------------------------- news
+
+/// What was logged and when: what is wrong for an hour is sixty lines, and the
+/// stats have the numbers.
+#[derive(Default)]
+struct News {
+    said: Vec<(String, u64)>,
+    /// Clusters of which a failure was told, and no success since.
+    failing: Vec<String>,
+    warned: Vec<String>,
+}
+
+impl News {
+    /// Whether this is said for the first time in a minute.
+    fn is_time(&mut self, what: &str, now: u64) -> bool {
+        const MINUTE: u64 = 60_000_000_000;
+        match self.said.iter_mut().find(|(said, _)| said == what) {
+            Some((_, last)) if now.abs_diff(*last) < MINUTE => false,
+            Some((_, last)) => {
+                *last = now;
+                true
+            }
+            None => {
+                self.said.push((what.to_owned(), now));
+                true
+            }
+        }
+    }
+
+    fn announce(&mut self, cluster: &str, notice: &Notice, now: u64) {
+        let is_failing = |failing: &String| failing == cluster;
+        let level = match notice {
+            Notice::Failing(_) => {
+                if !self.is_time(&format!("failing/{cluster}"), now) {
+                    return;
+                }
+                if !self.failing.iter().any(is_failing) {
+                    self.failing.push(cluster.to_owned());
+                }
+                LogLevel::Warn
+            }
+            Notice::Recovered => {
+                let Some(index) = self.failing.iter().position(is_failing) else {
+                    return;
+                };
+                self.failing.swap_remove(index);
+                LogLevel::Info
+            }
+            Notice::Refused { .. } if self.is_time(&format!("refused/{cluster}"), now) => {
+                LogLevel::Warn
+            }
+            Notice::Rejected { .. } if self.is_time(&format!("rejected/{cluster}"), now) => {
+                LogLevel::Warn
+            }
+            Notice::Refused { .. } | Notice::Rejected { .. } => return,
+        };
+        ffi::log(level, &format!("sidespan: {}", notice.line(cluster)));
+    }
+
+    fn tell_drops(&mut self, stat: Stat, n: u64, now: u64) {
+        // The stats may go with the process, so each line has its number.
+        if let Some(line) = stat.lost_line(n)
+            && (stat == Stat::SpansDroppedShutdown || self.is_time(stat.name(), now))
+        {
+            ffi::log(LogLevel::Warn, &format!("sidespan: {line}"));
+        }
+    }
+
+    /// Says a thing about the environment, once.
+    fn warn(&mut self, warning: &str) {
+        if !self.warned.iter().any(|said| said == warning) {
+            self.warned.push(warning.to_owned());
+            ffi::log(LogLevel::Warn, &format!("sidespan: {warning}"));
+        }
+    }
+}

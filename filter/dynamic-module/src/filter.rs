@@ -1,0 +1,514 @@
+//! The HTTP filter: its configurations, and its streams.
+
+use crate::environment;
+use crate::exporter::{self, Exporter, lock, now, seed};
+use crate::ffi::{self, Attribute, Kind, LogLevel, Map, MetadataSource, Stream, Version};
+use crate::reply;
+use crate::stats::Metrics;
+use sidespan_core::config::Config;
+use sidespan_core::propagation::{Extractor, Injector};
+use sidespan_core::request::{Direction, End, MetadataKind, RequestInfo, ResponseInfo};
+use sidespan_core::resource::Environment;
+use sidespan_core::response_flags::ResponseFlags;
+use sidespan_core::source::SpanSource;
+use sidespan_core::stream::StreamTracer;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// A configuration of the filter, as Envoy holds it. One without a document
+/// lets requests through untouched.
+pub(crate) struct FilterConfig {
+    envoy: ffi::Config,
+    metrics: Metrics,
+    tracing: Option<Tracing>,
+}
+
+struct Tracing {
+    exporter: Arc<Exporter>,
+    /// One for each worker, and locked by nobody else.
+    sources: Vec<Mutex<SpanSource>>,
+    response_header: Option<String>,
+    metadata: MetadataTypes,
+}
+
+/// The documents that were taken and refused last, by the filter's name.
+static DOCUMENTS: Mutex<Vec<Documents>> = Mutex::new(Vec::new());
+
+struct Documents {
+    filter: String,
+    good: Option<Vec<u8>>,
+    bad: Option<Vec<u8>>,
+}
+
+/// Takes a configuration; main thread. `None` makes Envoy refuse it, which
+/// only who validates wants.
+pub(crate) fn on_config(
+    envoy: ffi::Config,
+    name: &str,
+    document: &[u8],
+) -> Option<Box<FilterConfig>> {
+    let metrics = Metrics::define(envoy);
+    let config = read(name, document)?;
+    let tracing = config.map(|config| {
+        let exporter = exporter::exporter(&config);
+        let source = || {
+            let source = SpanSource::new(config.clone(), environment::process(), seed());
+            Mutex::new(source)
+        };
+        Tracing {
+            exporter,
+            sources: std::iter::repeat_with(source)
+                .take(ffi::concurrency().max(1))
+                .collect(),
+            response_header: config.response_header.clone(),
+            metadata: MetadataTypes::default(),
+        }
+    });
+    exporter::join(envoy, metrics.clone());
+    Some(Box::new(FilterConfig {
+        envoy,
+        metrics,
+        tracing,
+    }))
+}
+
+/// The document's configuration, or the last good one of the same filter;
+/// `Some(None)` if there is none, `None` if that is to be refused.
+fn read(name: &str, document: &[u8]) -> Option<Option<Config>> {
+    let mut all = lock(&DOCUMENTS);
+    let index = all.iter().position(|known| known.filter == name);
+    let index = index.unwrap_or_else(|| {
+        all.push(Documents {
+            filter: name.to_owned(),
+            good: None,
+            bad: None,
+        });
+        all.len() - 1
+    });
+    let known = all.get_mut(index)?;
+    let faults = match sidespan_config::parse(document) {
+        Ok(config) => {
+            known.good = Some(document.to_vec());
+            // From here on, a fault that was reported before is news again.
+            known.bad = None;
+            return Some(Some(config));
+        }
+        Err(faults) => faults,
+    };
+    let strict = environment::process()
+        .variable("SIDESPAN_STRICT")
+        .as_deref()
+        == Some("1");
+    let earlier = known.good.as_deref().filter(|_| !strict);
+    let earlier = earlier.and_then(|good| sidespan_config::parse(good).ok());
+    let consequence = match (strict, &earlier) {
+        (true, _) => "refused, SIDESPAN_STRICT is 1",
+        (false, Some(_)) => "the last good configuration stays",
+        (false, None) => "requests go through untraced",
+    };
+    if known.bad.as_deref() != Some(document) {
+        known.bad = Some(document.to_vec());
+        exporter::count_rejected();
+        ffi::log(
+            LogLevel::Error,
+            &format!("sidespan: configuration rejected, {consequence}: {faults}"),
+        );
+    }
+    if strict { None } else { Some(earlier) }
+}
+
+/// A configuration goes.
+pub(crate) fn on_config_end(config: &FilterConfig) {
+    exporter::leave(config.envoy);
+}
+
+/// A filter on one stream.
+pub(crate) struct HttpFilter {
+    worker: usize,
+    state: State,
+    /// A header to add to the response, if one is configured.
+    response_header: Option<(String, String)>,
+    /// Bytes of the bodies, where Envoy does not tell them.
+    pub(crate) request_size: u64,
+    pub(crate) response_size: u64,
+    /// Why Envoy answered itself, where it does not tell that later.
+    pub(crate) details: Option<String>,
+}
+
+// Within the filter, so that a stream is one allocation.
+#[allow(clippy::large_enum_variant)]
+enum State {
+    /// The request has not come this far; it may never come, if a filter
+    /// before this one answers it.
+    Created,
+    /// Seen, and its span is not recorded.
+    Untraced,
+    Traced(StreamTracer),
+}
+
+impl HttpFilter {
+    pub(crate) fn new(stream: &Stream) -> Self {
+        Self {
+            worker: stream.worker(),
+            state: State::Created,
+            response_header: None,
+            request_size: 0,
+            response_size: 0,
+            details: None,
+        }
+    }
+
+    /// Something went wrong with this stream: it goes on untraced.
+    pub(crate) fn give_up(&mut self) {
+        self.state = State::Untraced;
+    }
+
+    pub(crate) fn on_request_headers(&mut self, config: &FilterConfig, stream: &mut Stream) {
+        if let Some(tracing) = &config.tracing {
+            self.start(config, tracing, stream);
+        }
+    }
+
+    pub(crate) fn on_response_headers(&mut self, stream: &mut Stream) {
+        if let Some((name, value)) = self.response_header.take() {
+            stream.set_header(Map::ResponseHeaders, &name, &value);
+        }
+    }
+
+    /// The stream has ended.
+    pub(crate) fn on_end(&mut self, config: &FilterConfig, stream: &mut Stream) {
+        #[cfg(feature = "trap")]
+        trap(stream, b"log");
+        if let Some(tracing) = &config.tracing {
+            self.end(config, tracing, stream);
+        }
+        exporter::publish_by(stream, &config.metrics);
+    }
+
+    fn end(&mut self, config: &FilterConfig, tracing: &Tracing, stream: &mut Stream) {
+        if matches!(self.state, State::Created) {
+            // A filter before this one answered the request. It went nowhere,
+            // but it was there.
+            self.start(config, tracing, stream);
+        }
+        let state = std::mem::replace(&mut self.state, State::Untraced);
+        if let State::Traced(tracer) = state
+            && let Some(source) = tracing.source(self.worker)
+        {
+            let now = now();
+            let ended = Ended {
+                stream,
+                filter: self,
+                metadata: &tracing.metadata,
+            };
+            let ended = lock(source).on_end(tracer, &ended, now);
+            if let Some(ended) = ended {
+                tracing.exporter.queue(self.worker, &ended, now);
+            }
+        }
+    }
+
+    fn start(&mut self, config: &FilterConfig, tracing: &Tracing, stream: &mut Stream) {
+        #[cfg(feature = "trap")]
+        trap(stream, b"request");
+        self.state = State::Untraced;
+        let Some(source) = tracing.source(self.worker) else {
+            return;
+        };
+        let request = stream.headers(Map::RequestHeaders);
+        if request.header(b":method").is_none() {
+            // A request that Envoy could not read has no headers at all.
+            return;
+        }
+        let mut source = lock(source);
+        let mut written = Written::default();
+        let info = Request(stream);
+        let started = source.on_request(&request, &info, direction(stream), now(), &mut written);
+        if ffi::is_debug() {
+            let line = source.line(&request, &started.decision);
+            ffi::log(LogLevel::Debug, &format!("sidespan: {line}"));
+        }
+        for (stat, n) in source.stats().take() {
+            config.metrics.count(stream, stat, n);
+        }
+        drop(source);
+        for (name, value) in &written.0 {
+            stream.set_header(Map::RequestHeaders, name, value);
+        }
+        self.response_header = tracing.response_header.clone().zip(started.decision.told());
+        if let Some(tracer) = started.stream {
+            self.state = State::Traced(tracer);
+        }
+    }
+}
+
+impl Tracing {
+    fn source(&self, worker: usize) -> Option<&Mutex<SpanSource>> {
+        self.sources.get(worker % self.sources.len().max(1))
+    }
+}
+
+/// Panics if the request asks for it.
+#[cfg(feature = "trap")]
+#[allow(clippy::panic)]
+fn trap(stream: &Stream, place: &[u8]) {
+    if stream.header(Map::RequestHeaders, "x-trap") == Some(place) {
+        panic!("as the request asked");
+    }
+}
+
+/// `envoy.config.core.v3.TrafficDirection` of the listener, which versions
+/// before 1.40 do not tell.
+fn direction(stream: &Stream) -> Direction {
+    match stream.number(Attribute::XDS_LISTENER_DIRECTION) {
+        Some(1) => Direction::Inbound,
+        Some(2) => Direction::Outbound,
+        _ => Direction::Unspecified,
+    }
+}
+
+/// What is to be written to the request, once nobody reads it any more. An
+/// empty value removes the header.
+#[derive(Default)]
+struct Written(Vec<(&'static str, String)>);
+
+impl Injector for Written {
+    fn set(&mut self, name: &'static str, value: &str) {
+        self.0.push((name, value.to_owned()));
+    }
+
+    fn remove(&mut self, name: &'static str) {
+        self.0.push((name, String::new()));
+    }
+}
+
+/// What Envoy knows of a request.
+struct Request<'a>(&'a Stream);
+
+impl Request<'_> {
+    fn own(&self, attribute: Attribute) -> Option<String> {
+        self.0.text(attribute).map(str::to_owned)
+    }
+}
+
+impl RequestInfo for Request<'_> {
+    fn protocol(&self) -> Option<String> {
+        self.own(Attribute::REQUEST_PROTOCOL)
+    }
+
+    fn source_address(&self) -> Option<String> {
+        self.own(Attribute::SOURCE_ADDRESS)
+    }
+
+    fn route_bool(&self, namespace: &str, key: &str) -> Option<bool> {
+        self.0.metadata_truth(MetadataSource::Route, namespace, key)
+    }
+
+    fn route_text(&self, namespace: &str, key: &str) -> Option<String> {
+        self.0.metadata_text(MetadataSource::Route, namespace, key)
+    }
+
+    fn route_number(&self, namespace: &str, key: &str) -> Option<f64> {
+        self.0
+            .metadata_number(MetadataSource::Route, namespace, key)
+    }
+}
+
+/// What Envoy knows of a stream that has ended.
+struct Ended<'a> {
+    stream: &'a Stream,
+    filter: &'a HttpFilter,
+    metadata: &'a MetadataTypes,
+}
+
+impl Ended<'_> {
+    /// Why there is no response of the upstream's, where Envoy does not tell.
+    fn details(&self) -> Option<&str> {
+        if ffi::version() >= Version::V1_39 {
+            return None;
+        }
+        let is_answered = || self.response_header(":status").is_some();
+        let details = self.filter.details.as_deref();
+        details.or_else(|| (!is_answered()).then_some(reply::CLIENT_LEFT))
+    }
+
+    fn own(&self, attribute: Attribute) -> Option<String> {
+        self.stream.text(attribute).map(str::to_owned)
+    }
+}
+
+impl ResponseInfo for Ended<'_> {
+    fn response_header(&self, name: &str) -> Option<&[u8]> {
+        self.stream.header(Map::ResponseHeaders, name)
+    }
+
+    fn response_trailer(&self, name: &str) -> Option<&[u8]> {
+        self.stream.header(Map::ResponseTrailers, name)
+    }
+
+    fn response_flags(&self) -> ResponseFlags {
+        match self.stream.number(Attribute::RESPONSE_FLAGS) {
+            Some(flags) => ResponseFlags(flags),
+            None => reply::flags(self.details().unwrap_or_default()),
+        }
+    }
+
+    fn response_code_details(&self) -> Option<String> {
+        self.own(Attribute::RESPONSE_CODE_DETAILS)
+            .or_else(|| self.details().map(str::to_owned))
+    }
+
+    fn request_size(&self) -> Option<u64> {
+        let told = self.stream.number(Attribute::REQUEST_SIZE);
+        told.or(Some(self.filter.request_size))
+    }
+
+    fn response_size(&self) -> Option<u64> {
+        let told = self.stream.number(Attribute::RESPONSE_SIZE);
+        told.or(Some(self.filter.response_size))
+    }
+
+    fn attempt_count(&self) -> u64 {
+        let told = self.stream.number(Attribute::UPSTREAM_ATTEMPT_COUNT);
+        told.unwrap_or_else(|| u64::from(self.stream.text(Attribute::UPSTREAM_ADDRESS).is_some()))
+    }
+
+    fn route_name(&self) -> Option<String> {
+        self.own(Attribute::XDS_ROUTE_NAME)
+    }
+
+    fn cluster_name(&self) -> Option<String> {
+        self.stream.cluster_name().map(str::to_owned)
+    }
+
+    fn upstream_address(&self) -> Option<String> {
+        self.own(Attribute::UPSTREAM_ADDRESS)
+    }
+
+    /// No version tells.
+    fn connection_wait(&self) -> Option<Duration> {
+        None
+    }
+
+    fn upstream_latency(&self) -> Option<Duration> {
+        self.stream.upstream_latency()
+    }
+
+    fn transport_failure(&self) -> Option<String> {
+        self.own(Attribute::UPSTREAM_TRANSPORT_FAILURE)
+    }
+
+    fn tls_peer(&self, end: End) -> Option<String> {
+        let [uri, subject] = match end {
+            End::Downstream => [
+                Attribute::CONNECTION_URI_SAN_PEER,
+                Attribute::CONNECTION_SUBJECT_PEER,
+            ],
+            End::Upstream => [
+                Attribute::UPSTREAM_URI_SAN_PEER,
+                Attribute::UPSTREAM_SUBJECT_PEER,
+            ],
+        };
+        let said = |attribute| self.own(attribute).filter(|text| !text.is_empty());
+        said(uri).or_else(|| said(subject))
+    }
+
+    /// Istio's objects cannot be read by their fields.
+    fn workload(&self, _end: End, _field: &str) -> Option<String> {
+        None
+    }
+
+    fn metadata(
+        &self,
+        kind: MetadataKind,
+        namespace: &str,
+        path: &[String],
+    ) -> Option<serde_json::Value> {
+        // Below the first level nothing can be asked.
+        match path {
+            [key] => self.metadata.read(self.stream, kind, namespace, key),
+            _ => None,
+        }
+    }
+
+    fn property(&self, path: &[String]) -> Option<Vec<u8>> {
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        let line = |map, name: &str| {
+            let name = name.to_ascii_lowercase();
+            self.stream.header(map, &name).map(<[u8]>::to_vec)
+        };
+        match path.as_slice() {
+            ["request", "headers", name] => line(Map::RequestHeaders, name),
+            ["response", "headers", name] => line(Map::ResponseHeaders, name),
+            ["response", "trailers", name] => line(Map::ResponseTrailers, name),
+            ["xds", "cluster_name"] => Some(self.cluster_name()?.into_bytes()),
+            _ => {
+                let name = path.join(".");
+                let mut all = Attribute::ALL.iter();
+                let attribute = all.find(|attribute| attribute.name == name)?;
+                match attribute.kind {
+                    Kind::Text => Some(self.own(*attribute)?.into_bytes()),
+                    Kind::Number => Some(self.stream.number(*attribute)?.to_le_bytes().to_vec()),
+                    // Without TLS Envoy says nothing, and a property says no.
+                    Kind::Truth => Some(vec![u8::from(
+                        self.stream.truth(*attribute).unwrap_or_default(),
+                    )]),
+                }
+            }
+        }
+    }
+}
+
+/// The types that values of metadata were found to have. To ask for another
+/// one writes an error to Envoy's log, so each is found out once.
+#[derive(Default)]
+struct MetadataTypes(Mutex<Vec<(MetadataKind, String, String, Kind)>>);
+
+impl MetadataTypes {
+    fn read(
+        &self,
+        stream: &Stream,
+        kind: MetadataKind,
+        namespace: &str,
+        key: &str,
+    ) -> Option<serde_json::Value> {
+        let source = match kind {
+            MetadataKind::Request => MetadataSource::Dynamic,
+            MetadataKind::Route => MetadataSource::Route,
+            MetadataKind::Cluster => MetadataSource::Cluster,
+            MetadataKind::Host => MetadataSource::Host,
+        };
+        let read = |as_type| match as_type {
+            Kind::Text => stream
+                .metadata_text(source, namespace, key)
+                .map(serde_json::Value::from),
+            Kind::Number => stream.metadata_number(source, namespace, key).map(number),
+            Kind::Truth => stream
+                .metadata_truth(source, namespace, key)
+                .map(serde_json::Value::from),
+        };
+        let is_it = |known: &&(MetadataKind, String, String, Kind)| {
+            known.0 == kind && known.1 == namespace && known.2 == key
+        };
+        let known = lock(&self.0).iter().find(is_it).map(|known| known.3);
+        if let Some(known) = known {
+            return read(known);
+        }
+        let (found, value) = [Kind::Text, Kind::Number, Kind::Truth]
+            .into_iter()
+            .find_map(|as_type| Some((as_type, read(as_type)?)))?;
+        lock(&self.0).push((kind, namespace.to_owned(), key.to_owned(), found));
+        Some(value)
+    }
+}
+
+/// All numbers of metadata are doubles; a whole one was written as such.
+fn number(n: f64) -> serde_json::Value {
+    // Up to here every whole double is an exact integer.
+    const EXACT: f64 = (1u64 << 53) as f64;
+    if n.fract() == 0.0 && n.abs() <= EXACT {
+        serde_json::Value::from(n as i64)
+    } else {
+        serde_json::Value::from(n)
+    }
+}

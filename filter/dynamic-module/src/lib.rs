@@ -1,0 +1,19 @@
+//! Sidespan as a native Envoy module: an HTTP filter, and a tracer.
+//!
+//! ```text
+//! worker threads                                main thread
+//! filter, tracer ─▶ SpanSource ─▶ outbox ─┐
+//! filter, tracer ─▶ SpanSource ─▶ outbox ─┴──▶ exporter ─▶ Delivery ─▶ stream to the collector
+//!                                  ▲ swapped out     ▲ a thread that ticks
+//! ```
+//!
+//! `ffi` is the one file that names Envoy's ABI; every hook in it goes
+//! through `guard`.
+
+mod environment;
+mod exporter;
+mod ffi;
+mod filter;
+mod guard;
+mod reply;
+mod stats;
