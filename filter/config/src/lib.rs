@@ -9,19 +9,27 @@ mod read;
 #[cfg(feature = "schema")]
 mod schema;
 
-use sidespan_core::config::Config;
+use sidespan_core::config::{Config, RouteConfig};
 use std::fmt;
 
 /// Reads a JSON document.
 pub fn parse(document: &[u8]) -> Result<Config, Faults> {
-    let value: serde_json::Value = serde_json::from_slice(document).map_err(|error| {
+    read::document(&json(document)?)
+}
+
+/// Reads what a route says of its own: some keys of the document.
+pub fn parse_route(document: &[u8]) -> Result<RouteConfig, Faults> {
+    read::document(&json(document)?)
+}
+
+fn json(document: &[u8]) -> Result<serde_json::Value, Faults> {
+    serde_json::from_slice(document).map_err(|error| {
         let place = format!("line {} column {}", error.line(), error.column());
         let text = error.to_string();
         let message = text.strip_suffix(&format!(" at {place}")).unwrap_or(&text);
         let message = format!("not JSON: {message}");
         Faults(vec![Fault { place, message }])
-    })?;
-    read::document(&value)
+    })
 }
 
 /// The JSON Schema of the document, for editors.

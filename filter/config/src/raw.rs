@@ -52,6 +52,17 @@ object! {
         route_metadata: Option<bool>,
     }
 
+    /// What a route says of its own.
+    #[check(tags_differ)]
+    struct Route => config::RouteConfig {
+        /// In place of the filter's.
+        sampler: Option<sampler::Sampler>,
+        /// They come before the filter's.
+        rules: Option<Vec<rule::Rule>>,
+        /// Beside the filter's, or in the place of those with the same name.
+        custom_tags: Option<Vec<custom_tag::CustomTag>>,
+    }
+
     #[check(has_one_protocol)]
     struct Exporter {
         /// OTLP over gRPC.
@@ -292,6 +303,16 @@ object! {
     struct Allow {
         /// These parameters, and no other.
         allow: Vec<Text>,
+    }
+}
+
+impl From<Route> for config::RouteConfig {
+    fn from(raw: Route) -> Self {
+        Self {
+            sampler: raw.sampler,
+            rules: raw.rules.unwrap_or_default(),
+            custom_tags: raw.custom_tags.unwrap_or_default(),
+        }
     }
 }
 

@@ -41,3 +41,29 @@ pub struct Config {
     /// Whether routes decide by their metadata.
     pub route_metadata: bool,
 }
+
+/// What a route says of its own.
+#[derive(Clone, Debug, Default)]
+pub struct RouteConfig {
+    /// In place of the filter's.
+    pub sampler: Option<Sampler>,
+    /// They come before the filter's.
+    pub rules: Vec<Rule>,
+    /// Beside the filter's, or in the place of those with the same name.
+    pub custom_tags: Vec<CustomTag>,
+}
+
+impl Config {
+    /// The configuration for what takes a route.
+    pub fn on_route(&self, route: &RouteConfig) -> Self {
+        let mut config = self.clone();
+        if let Some(sampler) = &route.sampler {
+            config.sampler = sampler.clone();
+        }
+        config.rules.splice(0..0, route.rules.iter().cloned());
+        let replaced = |tag: &CustomTag| route.custom_tags.iter().any(|own| own.name == tag.name);
+        config.custom_tags.retain(|tag| !replaced(tag));
+        config.custom_tags.extend(route.custom_tags.iter().cloned());
+        config
+    }
+}

@@ -24,6 +24,7 @@ pub mod config;
 pub mod custom_tag;
 pub mod decision;
 pub mod delivery;
+pub mod document;
 pub mod exporter;
 pub mod id;
 pub mod keep;

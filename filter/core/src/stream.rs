@@ -6,6 +6,7 @@ mod grpc;
 mod http;
 mod outcome;
 mod proxy;
+pub mod tagged;
 
 use crate::custom_tag::{CustomTag, CustomTags, Tagging};
 use crate::id::SpanId;

@@ -10,7 +10,8 @@
 //! the main thread take its turn.
 
 use crate::environment;
-use crate::ffi::{self, Config, LogLevel, NotStarted, Scheduler};
+use crate::ffi::{self, Config, LogLevel, NotStarted, Scheduler, TracerConfig};
+use crate::guard;
 use crate::stats::{Metrics, Sink};
 use sidespan_core::attribute::OwnedValue;
 use sidespan_core::batch::{BatchConfig, BatchSpanProcessor};
@@ -19,7 +20,7 @@ use sidespan_core::exporter::{CalloutId, CalloutOutcome, ExporterConfig, Notice}
 use sidespan_core::id::IdGenerator;
 use sidespan_core::stats::{Level, Stat, Stats};
 use sidespan_core::stream::Ended;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -73,11 +74,30 @@ struct Outbox {
     stats: Stats,
 }
 
+/// A number of this thread, for workers that Envoy gives none.
+pub(crate) fn worker() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static WORKER: usize = NEXT.fetch_add(1, Ordering::Relaxed);
+    }
+    WORKER.with(|worker| *worker)
+}
+
 impl Exporter {
+    fn outbox(&self, worker: usize) -> Option<&Mutex<Outbox>> {
+        self.outboxes.get(worker % self.outboxes.len().max(1))
+    }
+
+    /// Counts what the main thread is to publish.
+    pub(crate) fn count(&self, worker: usize, stat: Stat) {
+        if let Some(outbox) = self.outbox(worker) {
+            lock(outbox).stats.add(stat, 1);
+        }
+    }
+
     /// Puts the spans of a stream that ended into the worker's queue.
     pub(crate) fn queue(&self, worker: usize, ended: &Ended, now: u64) {
-        let index = worker % self.outboxes.len().max(1);
-        let Some(outbox) = self.outboxes.get(index) else {
+        let Some(outbox) = self.outbox(worker) else {
             return;
         };
         let mut outbox = lock(outbox);
@@ -160,8 +180,10 @@ impl Ticker {
                     let scheduler = alarm.scheduler.clone();
                     // To call may destroy the host, which has its own say here.
                     drop(alarm);
-                    if let Some(scheduler) = scheduler {
-                        scheduler.commit();
+                    match scheduler {
+                        Some(scheduler) => scheduler.commit(),
+                        // Nothing can be sent; what there is can be counted.
+                        None => guard::call((), on_turn),
                     }
                     lock(&self.state)
                 }
@@ -225,9 +247,16 @@ struct Unpublished {
     rejected: u64,
 }
 
+/// A configuration of the tracer: it can count, on any thread, and no more.
+struct Counter {
+    config: TracerConfig,
+    metrics: Metrics,
+}
+
 #[derive(Default)]
 struct Hub {
     hosts: Vec<Host>,
+    counters: Vec<Counter>,
     exports: Vec<Export>,
     calls: Vec<Call>,
     news: News,
@@ -303,6 +332,24 @@ pub(crate) fn join(config: Config, metrics: Metrics) {
     TICKER.go_by(Some(scheduler));
 }
 
+/// A configuration of the tracer that is alive from now on. Main thread.
+pub(crate) fn join_tracer(config: TracerConfig, metrics: Metrics) {
+    if ffi::is_validation() {
+        return;
+    }
+    with_hub(|hub| hub.counters.push(Counter { config, metrics }));
+    TICKER.start();
+    TICKER.call(Duration::from_secs(1));
+}
+
+/// A configuration of the tracer goes. Any thread.
+pub(crate) fn leave_tracer(config: TracerConfig) {
+    with_hub(|hub| {
+        hub.publish(now());
+        hub.counters.retain(|counter| counter.config != config);
+    });
+}
+
 /// A configuration goes, and its calls with it: their exports are made again
 /// by way of another one. If it is the last, what is left is lost, and
 /// counted. Any thread.
@@ -344,6 +391,7 @@ pub(crate) fn on_turn() {
     let wait = with_hub(|hub| {
         hub.end_orphans(now);
         hub.publish(now);
+        hub.tell_of_no_host();
         hub.next_turn(now)
     });
     TICKER.call(wait);
@@ -524,6 +572,15 @@ impl Hub {
         }
     }
 
+    /// What a tracer needs, and may not have.
+    fn tell_of_no_host(&mut self) {
+        if self.hosts.is_empty() && !self.counters.is_empty() {
+            self.news.warn(
+                "no span is exported, they wait: the tracer sends its spans by way of the HTTP filter of the same module, and there is none",
+            );
+        }
+    }
+
     /// When it is to come again.
     fn next_turn(&self, now: u64) -> Duration {
         let waits = self
@@ -547,10 +604,11 @@ impl Hub {
             }
         }
         self.unpublished.levels = Some(levels);
-        match self.hosts.last() {
-            Some(host) if host.config.can_count() => {
+        match (self.hosts.last(), self.counters.last()) {
+            (Some(host), _) if host.config.can_count() => {
                 self.unpublished.publish(&host.config, &host.metrics);
             }
+            (_, Some(counter)) => self.unpublished.publish(&counter.config, &counter.metrics),
             _ => IS_UNPUBLISHED.store(true, Ordering::Relaxed),
         }
     }

@@ -15,11 +15,12 @@
 use crate::exporter;
 use crate::filter::{self, FilterConfig, HttpFilter};
 use crate::guard;
-use crate::stats::Sink;
+use crate::stats::{Define, Sink};
+use sidespan_core::config::RouteConfig;
 use sidespan_core::propagation::Extractor;
 use std::ffi::{CStr, c_char, c_void};
 use std::marker::PhantomData;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 // ------------------------------------------------------------------- layouts
@@ -305,6 +306,12 @@ unsafe extern "C" {
         value: *mut bool,
     ) -> bool;
 
+    // What `per_route_config_new` gave for the route of a stream; null where
+    // there is none.
+    fn envoy_dynamic_module_callback_get_most_specific_route_config(
+        stream: StreamPtr,
+    ) -> *const c_void;
+
     // A stream's stats, on its worker. No labels: null and zero.
     fn envoy_dynamic_module_callback_http_filter_increment_counter(
         stream: StreamPtr,
@@ -373,6 +380,74 @@ unsafe extern "C" {
         body: Buffer,
         end_of_stream: bool,
         timeout_milliseconds: u64,
+    ) -> u32;
+}
+
+/// `envoy_dynamic_module_type_tracer_config_envoy_ptr`.
+type TracerConfigPtr = *mut c_void;
+/// `envoy_dynamic_module_type_tracer_span_envoy_ptr`: the headers of a request,
+/// within `start_span` and `inject_context` only.
+type TraceContextPtr = *mut c_void;
+
+// The tracer's, of 1.38 too. Stats on any thread; no labels: null and zero.
+unsafe extern "C" {
+    // One line of a header; null where there is none.
+    fn envoy_dynamic_module_callback_tracer_get_trace_context_value(
+        context: TraceContextPtr,
+        key: Buffer,
+        value: *mut Buffer,
+    ) -> bool;
+    // In place of every line. What was read before is invalid.
+    fn envoy_dynamic_module_callback_tracer_set_trace_context_value(
+        context: TraceContextPtr,
+        key: Buffer,
+        value: Buffer,
+    );
+    fn envoy_dynamic_module_callback_tracer_remove_trace_context_value(
+        context: TraceContextPtr,
+        key: Buffer,
+    );
+    fn envoy_dynamic_module_callback_tracer_define_counter(
+        config: TracerConfigPtr,
+        name: Buffer,
+        labels: *const Buffer,
+        label_count: usize,
+        id: *mut usize,
+    ) -> u32;
+    fn envoy_dynamic_module_callback_tracer_define_gauge(
+        config: TracerConfigPtr,
+        name: Buffer,
+        labels: *const Buffer,
+        label_count: usize,
+        id: *mut usize,
+    ) -> u32;
+    fn envoy_dynamic_module_callback_tracer_define_histogram(
+        config: TracerConfigPtr,
+        name: Buffer,
+        labels: *const Buffer,
+        label_count: usize,
+        id: *mut usize,
+    ) -> u32;
+    fn envoy_dynamic_module_callback_tracer_increment_counter(
+        config: TracerConfigPtr,
+        id: usize,
+        labels: *const Buffer,
+        label_count: usize,
+        value: u64,
+    ) -> u32;
+    fn envoy_dynamic_module_callback_tracer_set_gauge(
+        config: TracerConfigPtr,
+        id: usize,
+        labels: *const Buffer,
+        label_count: usize,
+        value: u64,
+    ) -> u32;
+    fn envoy_dynamic_module_callback_tracer_record_histogram_value(
+        config: TracerConfigPtr,
+        id: usize,
+        labels: *const Buffer,
+        label_count: usize,
+        value: u64,
     ) -> u32;
 }
 
@@ -482,35 +557,20 @@ pub(crate) enum NotStarted {
     NoEndpoint,
 }
 
-type Define = unsafe extern "C" fn(ConfigPtr, Buffer, *const Buffer, usize, *mut usize) -> u32;
+type DefineCallback =
+    unsafe extern "C" fn(ConfigPtr, Buffer, *const Buffer, usize, *mut usize) -> u32;
+
+/// Defines a stat of a configuration, which gives this address.
+fn define(config: *mut c_void, define: DefineCallback, name: &str) -> Option<MetricId> {
+    let mut id = 0;
+    // SAFETY: Envoy copies the name; there are no labels; it writes a number.
+    let result = unsafe { define(config, Buffer::of(name), std::ptr::null(), 0, &raw mut id) };
+    (result == 0).then_some(MetricId(id))
+}
 
 impl Config {
-    fn define(self, define: Define, name: &str) -> Option<MetricId> {
-        let mut id = 0;
-        // SAFETY: Envoy copies the name; there are no labels; it writes a number.
-        let result = unsafe { define(self.0, Buffer::of(name), std::ptr::null(), 0, &raw mut id) };
-        (result == 0).then_some(MetricId(id))
-    }
-
-    pub(crate) fn define_counter(self, name: &str) -> Option<MetricId> {
-        self.define(
-            envoy_dynamic_module_callback_http_filter_config_define_counter,
-            name,
-        )
-    }
-
-    pub(crate) fn define_gauge(self, name: &str) -> Option<MetricId> {
-        self.define(
-            envoy_dynamic_module_callback_http_filter_config_define_gauge,
-            name,
-        )
-    }
-
-    pub(crate) fn define_histogram(self, name: &str) -> Option<MetricId> {
-        self.define(
-            envoy_dynamic_module_callback_http_filter_config_define_histogram,
-            name,
-        )
+    fn define(self, callback: DefineCallback, name: &str) -> Option<MetricId> {
+        define(self.0, callback, name)
     }
 
     /// Whether a configuration can count, outside of any stream.
@@ -566,6 +626,29 @@ impl Config {
             CLUSTER_NOT_FOUND => Err(NotStarted::NoCluster),
             _ => Err(NotStarted::NoEndpoint),
         }
+    }
+}
+
+impl Define for Config {
+    fn counter(&self, name: &str) -> Option<MetricId> {
+        self.define(
+            envoy_dynamic_module_callback_http_filter_config_define_counter,
+            name,
+        )
+    }
+
+    fn gauge(&self, name: &str) -> Option<MetricId> {
+        self.define(
+            envoy_dynamic_module_callback_http_filter_config_define_gauge,
+            name,
+        )
+    }
+
+    fn histogram(&self, name: &str) -> Option<MetricId> {
+        self.define(
+            envoy_dynamic_module_callback_http_filter_config_define_histogram,
+            name,
+        )
     }
 }
 
@@ -688,6 +771,22 @@ impl Stream {
                 Buffer::of(value),
             )
         };
+    }
+
+    /// What its route says of its own.
+    pub(crate) fn route(&self) -> Option<Arc<RouteConfig>> {
+        // SAFETY: the stream is in a hook.
+        let route = unsafe { envoy_dynamic_module_callback_get_most_specific_route_config(self.0) };
+        let route = route.cast::<RouteConfig>();
+        if route.is_null() {
+            return None;
+        }
+        // SAFETY: `per_route_config_new` gave it away as this type, and Envoy
+        // keeps it while the route is there.
+        Some(unsafe {
+            Arc::increment_strong_count(route);
+            Arc::from_raw(route)
+        })
     }
 
     fn knows(attribute: Attribute, kind: Kind) -> bool {
@@ -886,6 +985,138 @@ impl Sink for Stream {
     }
 }
 
+/// Envoy's side of a configuration of the tracer; valid until its
+/// `config_destroy` returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TracerConfig(TracerConfigPtr);
+
+// SAFETY: an address; what is called with it may be on any thread.
+unsafe impl Send for TracerConfig {}
+// SAFETY: as above.
+unsafe impl Sync for TracerConfig {}
+
+impl Define for TracerConfig {
+    fn counter(&self, name: &str) -> Option<MetricId> {
+        define(
+            self.0,
+            envoy_dynamic_module_callback_tracer_define_counter,
+            name,
+        )
+    }
+
+    fn gauge(&self, name: &str) -> Option<MetricId> {
+        define(
+            self.0,
+            envoy_dynamic_module_callback_tracer_define_gauge,
+            name,
+        )
+    }
+
+    fn histogram(&self, name: &str) -> Option<MetricId> {
+        define(
+            self.0,
+            envoy_dynamic_module_callback_tracer_define_histogram,
+            name,
+        )
+    }
+}
+
+impl Sink for TracerConfig {
+    fn add(&self, counter: MetricId, n: u64) {
+        // SAFETY: the id is of this configuration, without labels.
+        unsafe {
+            envoy_dynamic_module_callback_tracer_increment_counter(
+                self.0,
+                counter.0,
+                std::ptr::null(),
+                0,
+                n,
+            )
+        };
+    }
+
+    fn set(&self, gauge: MetricId, value: u64) {
+        // SAFETY: as above.
+        unsafe {
+            envoy_dynamic_module_callback_tracer_set_gauge(
+                self.0,
+                gauge.0,
+                std::ptr::null(),
+                0,
+                value,
+            )
+        };
+    }
+
+    fn record(&self, histogram: MetricId, value: u64) {
+        // SAFETY: as above.
+        unsafe {
+            envoy_dynamic_module_callback_tracer_record_histogram_value(
+                self.0,
+                histogram.0,
+                std::ptr::null(),
+                0,
+                value,
+            )
+        };
+    }
+}
+
+/// The headers of a request that a span starts for, or goes on with.
+pub(crate) struct TraceContext(TraceContextPtr);
+
+/// Some of them, a line of each, in Envoy's memory.
+pub(crate) struct Carrier<'a>(Vec<(&'static str, &'a [u8])>);
+
+impl Extractor for Carrier<'_> {
+    fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.0.iter().map(|(name, value)| (name.as_bytes(), *value))
+    }
+}
+
+impl TraceContext {
+    /// Those of these names that are there.
+    pub(crate) fn carrier(&self, names: &[&'static str]) -> Carrier<'_> {
+        let line = |name: &&'static str| {
+            let mut value = Buffer::EMPTY;
+            // SAFETY: Envoy reads the name and writes a buffer.
+            let found = unsafe {
+                envoy_dynamic_module_callback_tracer_get_trace_context_value(
+                    self.0,
+                    Buffer::of(*name),
+                    &raw mut value,
+                )
+            };
+            // SAFETY: whoever changes the headers needs them for itself.
+            found.then(|| (*name, unsafe { value.read() }))
+        };
+        Carrier(names.iter().filter_map(line).collect())
+    }
+
+    /// Sets a header in place of every line it has.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        // SAFETY: Envoy copies both.
+        unsafe {
+            envoy_dynamic_module_callback_tracer_set_trace_context_value(
+                self.0,
+                Buffer::of(name),
+                Buffer::of(value),
+            );
+        };
+    }
+
+    /// Removes every line of a header.
+    pub(crate) fn remove(&mut self, name: &str) {
+        // SAFETY: Envoy reads the name.
+        unsafe {
+            envoy_dynamic_module_callback_tracer_remove_trace_context_value(
+                self.0,
+                Buffer::of(name),
+            );
+        };
+    }
+}
+
 // --------------------------------------------------------------------- hooks
 
 /// Has the loader keep this file for good: a thread of ours may run in it
@@ -942,6 +1173,32 @@ extern "C" fn envoy_dynamic_module_on_http_filter_config_destroy(config: *const 
         // SAFETY: `config_new` gave it away, and Envoy gives it back once.
         let config = unsafe { Box::from_raw(config.cast_mut().cast::<FilterConfig>()) };
         filter::on_config_end(&config);
+    });
+}
+
+/// Null has Envoy refuse the configuration. It knows no filter: any of this
+/// module's takes it.
+#[unsafe(no_mangle)]
+extern "C" fn envoy_dynamic_module_on_http_filter_per_route_config_new(
+    name: Buffer,
+    document: Buffer,
+) -> *const c_void {
+    guard::call(std::ptr::null(), || {
+        // SAFETY: both are valid during this hook.
+        let (name, document) = unsafe { (name.read(), document.read()) };
+        match filter::on_route_config(&String::from_utf8_lossy(name), document) {
+            Some(route) => Arc::into_raw(route).cast(),
+            None => std::ptr::null(),
+        }
+    })
+}
+
+/// On any thread.
+#[unsafe(no_mangle)]
+extern "C" fn envoy_dynamic_module_on_http_filter_per_route_config_destroy(route: *const c_void) {
+    guard::call((), || {
+        // SAFETY: `new` gave it away, and Envoy gives it back once.
+        drop(unsafe { Arc::from_raw(route.cast::<RouteConfig>()) });
     });
 }
 
@@ -1289,6 +1546,224 @@ mod unused {
         _filter: *const c_void,
         _id: u64,
         _reason: u32,
+    ) {
+    }
+}
+
+/// The tracer's hooks. Those of a span come on its worker, between
+/// `start_span` or `spawn_child` and `destroy`; Envoy keeps the configuration
+/// for as long.
+mod tracing {
+    use super::{Buffer, TraceContext, TraceContextPtr, TracerConfig, TracerConfigPtr, c_void};
+    use crate::guard;
+    use crate::tracer;
+
+    /// Null has Envoy refuse the configuration.
+    #[unsafe(no_mangle)]
+    extern "C" fn envoy_dynamic_module_on_tracer_config_new(
+        config: TracerConfigPtr,
+        name: Buffer,
+        document: Buffer,
+    ) -> *const c_void {
+        guard::call(std::ptr::null(), || {
+            // SAFETY: both are valid during this hook.
+            let (name, document) = unsafe { (name.read(), document.read()) };
+            let name = String::from_utf8_lossy(name);
+            match tracer::on_config(TracerConfig(config), &name, document) {
+                Some(config) => Box::into_raw(config).cast_const().cast(),
+                None => std::ptr::null(),
+            }
+        })
+    }
+
+    /// On whichever thread lets the last reference go.
+    #[unsafe(no_mangle)]
+    extern "C" fn envoy_dynamic_module_on_tracer_config_destroy(config: *const c_void) {
+        guard::call((), || {
+            // SAFETY: `config_new` gave it away, and Envoy gives it back once.
+            let config = unsafe { Box::from_raw(config.cast_mut().cast::<tracer::TracerConfig>()) };
+            tracer::on_config_end(&config);
+        });
+    }
+
+    /// A span with its configuration.
+    struct Held {
+        config: *const tracer::TracerConfig,
+        span: tracer::Span,
+    }
+
+    fn hold(config: *const tracer::TracerConfig, span: Option<tracer::Span>) -> *const c_void {
+        match span {
+            Some(span) => Box::into_raw(Box::new(Held { config, span }))
+                .cast_const()
+                .cast(),
+            None => std::ptr::null(),
+        }
+    }
+
+    /// Calls `f` with a span.
+    fn with<T>(
+        span: *const c_void,
+        otherwise: T,
+        f: impl FnOnce(&tracer::TracerConfig, &mut tracer::Span) -> T,
+    ) -> T {
+        // SAFETY: null, or what `hold` gave away and `destroy` did not get yet.
+        // Hooks of a span come one after the other.
+        let Some(held) = (unsafe { span.cast_mut().cast::<Held>().as_mut() }) else {
+            return otherwise;
+        };
+        // SAFETY: Envoy keeps the configuration while it has spans.
+        let config = unsafe { &*held.config };
+        let done = guard::call(None, || Some(f(config, &mut held.span)));
+        done.unwrap_or_else(|| {
+            held.span.give_up();
+            otherwise
+        })
+    }
+
+    /// Null has Envoy go on without a span.
+    #[unsafe(no_mangle)]
+    extern "C" fn envoy_dynamic_module_on_tracer_start_span(
+        config: *const c_void,
+        context: TraceContextPtr,
+        _operation: Buffer,
+        traced: bool,
+        _reason: u32,
+    ) -> *const c_void {
+        let config = config.cast::<tracer::TracerConfig>();
+        guard::call(std::ptr::null(), || {
+            // SAFETY: Envoy keeps the configuration while it starts spans.
+            let tracer = unsafe { &*config };
+            hold(config, tracer.start(&TraceContext(context), traced))
+        })
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn envoy_dynamic_module_on_tracer_span_spawn_child(
+        span: *const c_void,
+        _name: Buffer,
+        _start_nanos: i64,
+    ) -> *const c_void {
+        with(span, std::ptr::null(), |config, parent| {
+            hold(config, config.child(parent))
+        })
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn envoy_dynamic_module_on_tracer_span_inject_context(
+        span: *const c_void,
+        context: TraceContextPtr,
+    ) {
+        with(span, (), |config, span| {
+            config.inject(span, &mut TraceContext(context));
+        });
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn envoy_dynamic_module_on_tracer_span_set_operation(
+        span: *const c_void,
+        operation: Buffer,
+    ) {
+        // SAFETY: it is valid during this hook.
+        with(span, (), |_, span| {
+            span.set_name(unsafe { operation.read() })
+        });
+    }
+
+    /// Envoy tells tags of every span, sampled or not.
+    #[unsafe(no_mangle)]
+    extern "C" fn envoy_dynamic_module_on_tracer_span_set_tag(
+        span: *const c_void,
+        key: Buffer,
+        value: Buffer,
+    ) {
+        with(span, (), |config, span| {
+            // SAFETY: both are valid during this hook.
+            let (key, value) = unsafe { (key.read(), value.read()) };
+            config.tag(span, key, value);
+        });
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn envoy_dynamic_module_on_tracer_span_set_sampled(
+        span: *const c_void,
+        sampled: bool,
+    ) {
+        with(span, (), |_, span| span.set_sampled(sampled));
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn envoy_dynamic_module_on_tracer_span_use_local_decision(
+        span: *const c_void,
+    ) -> bool {
+        with(span, false, |_, span| span.is_decided_here())
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn envoy_dynamic_module_on_tracer_span_finish(span: *const c_void) {
+        with(span, (), |config, span| config.finish(span));
+    }
+
+    /// Envoy copies the text at once; it lives as long as the span.
+    #[unsafe(no_mangle)]
+    extern "C" fn envoy_dynamic_module_on_tracer_span_get_trace_id(
+        span: *const c_void,
+        value: *mut Buffer,
+    ) -> bool {
+        with(span, false, |_, span| {
+            // SAFETY: Envoy gives a place to write to.
+            unsafe { value.write(Buffer::of(&span.trace_id)) };
+            true
+        })
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn envoy_dynamic_module_on_tracer_span_get_span_id(
+        span: *const c_void,
+        value: *mut Buffer,
+    ) -> bool {
+        with(span, false, |_, span| {
+            // SAFETY: Envoy gives a place to write to.
+            unsafe { value.write(Buffer::of(&span.span_id)) };
+            true
+        })
+    }
+
+    /// The last one of a span.
+    #[unsafe(no_mangle)]
+    extern "C" fn envoy_dynamic_module_on_tracer_span_destroy(span: *const c_void) {
+        guard::call((), || {
+            if !span.is_null() {
+                // SAFETY: `hold` gave it away, and Envoy gives it back once.
+                drop(unsafe { Box::from_raw(span.cast_mut().cast::<Held>()) });
+            }
+        });
+    }
+
+    /// Events are for `verbose` in Envoy's `tracing` only; none is told.
+    #[unsafe(no_mangle)]
+    extern "C" fn envoy_dynamic_module_on_tracer_span_log(
+        _span: *const c_void,
+        _timestamp_nanos: i64,
+        _event: Buffer,
+    ) {
+    }
+
+    /// Baggage goes on in its own header, which nobody here changes.
+    #[unsafe(no_mangle)]
+    extern "C" fn envoy_dynamic_module_on_tracer_span_get_baggage(
+        _span: *const c_void,
+        _key: Buffer,
+        _value: *mut Buffer,
+    ) -> bool {
+        false
+    }
+
+    #[unsafe(no_mangle)]
+    extern "C" fn envoy_dynamic_module_on_tracer_span_set_baggage(
+        _span: *const c_void,
+        _key: Buffer,
+        _value: Buffer,
     ) {
     }
 }

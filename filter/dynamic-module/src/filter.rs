@@ -1,18 +1,18 @@
 //! The HTTP filter: its configurations, and its streams.
 
+use crate::document;
 use crate::environment;
 use crate::exporter::{self, Exporter, lock, now, seed};
 use crate::ffi::{self, Attribute, Kind, LogLevel, Map, MetadataSource, Stream, Version};
 use crate::reply;
 use crate::stats::Metrics;
-use sidespan_core::config::Config;
+use sidespan_core::config::{Config, RouteConfig};
 use sidespan_core::propagation::{Extractor, Injector};
 use sidespan_core::request::{Direction, End, MetadataKind, RequestInfo, ResponseInfo};
-use sidespan_core::resource::Environment;
 use sidespan_core::response_flags::ResponseFlags;
 use sidespan_core::source::SpanSource;
 use sidespan_core::stream::StreamTracer;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 /// A configuration of the filter, as Envoy holds it. One without a document
@@ -24,44 +24,68 @@ pub(crate) struct FilterConfig {
 }
 
 struct Tracing {
+    config: Config,
     exporter: Arc<Exporter>,
     /// One for each worker, and locked by nobody else.
-    sources: Vec<Mutex<SpanSource>>,
-    response_header: Option<String>,
+    workers: Vec<Mutex<Worker>>,
     metadata: MetadataTypes,
 }
 
-/// The documents that were taken and refused last, by the filter's name.
-static DOCUMENTS: Mutex<Vec<Documents>> = Mutex::new(Vec::new());
-
-struct Documents {
-    filter: String,
-    good: Option<Vec<u8>>,
-    bad: Option<Vec<u8>>,
+/// What one worker makes spans with.
+struct Worker {
+    source: SpanSource,
+    /// For what takes a route with a configuration of its own, made when the
+    /// first such request comes.
+    routes: Vec<(Weak<RouteConfig>, SpanSource)>,
 }
+
+impl Worker {
+    fn source(&mut self, config: &Config, route: Option<&Arc<RouteConfig>>) -> &mut SpanSource {
+        let Some(route) = route else {
+            return &mut self.source;
+        };
+        let is_it = |(known, _): &(Weak<RouteConfig>, _)| known.as_ptr() == Arc::as_ptr(route);
+        let index = self.routes.iter().position(is_it).unwrap_or_else(|| {
+            // Those of routes that are gone make room.
+            self.routes.retain(|(known, _)| known.strong_count() > 0);
+            let config = config.on_route(route);
+            let source = SpanSource::new(config, environment::process(), seed());
+            self.routes.push((Arc::downgrade(route), source));
+            self.routes.len() - 1
+        });
+        match self.routes.get_mut(index) {
+            Some((_, source)) => source,
+            None => &mut self.source,
+        }
+    }
+}
+
+/// The name of a filter that looks at no request: spans of the tracer go out
+/// by way of it.
+const EXPORTER: &str = "exporter";
 
 /// Takes a configuration; main thread. `None` makes Envoy refuse it, which
 /// only who validates wants.
-pub(crate) fn on_config(
-    envoy: ffi::Config,
-    name: &str,
-    document: &[u8],
-) -> Option<Box<FilterConfig>> {
-    let metrics = Metrics::define(envoy);
-    let config = read(name, document)?;
+pub(crate) fn on_config(envoy: ffi::Config, name: &str, text: &[u8]) -> Option<Box<FilterConfig>> {
+    let metrics = Metrics::define(&envoy);
+    let config = match name {
+        EXPORTER => None,
+        _ => document::read(name, text)?,
+    };
     let tracing = config.map(|config| {
         let exporter = exporter::exporter(&config);
-        let source = || {
+        let worker = || {
             let source = SpanSource::new(config.clone(), environment::process(), seed());
-            Mutex::new(source)
+            let routes = Vec::new();
+            Mutex::new(Worker { source, routes })
         };
         Tracing {
             exporter,
-            sources: std::iter::repeat_with(source)
+            workers: std::iter::repeat_with(worker)
                 .take(ffi::concurrency().max(1))
                 .collect(),
-            response_header: config.response_header.clone(),
             metadata: MetadataTypes::default(),
+            config,
         }
     });
     exporter::join(envoy, metrics.clone());
@@ -72,49 +96,9 @@ pub(crate) fn on_config(
     }))
 }
 
-/// The document's configuration, or the last good one of the same filter;
-/// `Some(None)` if there is none, `None` if that is to be refused.
-fn read(name: &str, document: &[u8]) -> Option<Option<Config>> {
-    let mut all = lock(&DOCUMENTS);
-    let index = all.iter().position(|known| known.filter == name);
-    let index = index.unwrap_or_else(|| {
-        all.push(Documents {
-            filter: name.to_owned(),
-            good: None,
-            bad: None,
-        });
-        all.len() - 1
-    });
-    let known = all.get_mut(index)?;
-    let faults = match sidespan_config::parse(document) {
-        Ok(config) => {
-            known.good = Some(document.to_vec());
-            // From here on, a fault that was reported before is news again.
-            known.bad = None;
-            return Some(Some(config));
-        }
-        Err(faults) => faults,
-    };
-    let strict = environment::process()
-        .variable("SIDESPAN_STRICT")
-        .as_deref()
-        == Some("1");
-    let earlier = known.good.as_deref().filter(|_| !strict);
-    let earlier = earlier.and_then(|good| sidespan_config::parse(good).ok());
-    let consequence = match (strict, &earlier) {
-        (true, _) => "refused, SIDESPAN_STRICT is 1",
-        (false, Some(_)) => "the last good configuration stays",
-        (false, None) => "requests go through untraced",
-    };
-    if known.bad.as_deref() != Some(document) {
-        known.bad = Some(document.to_vec());
-        exporter::count_rejected();
-        ffi::log(
-            LogLevel::Error,
-            &format!("sidespan: configuration rejected, {consequence}: {faults}"),
-        );
-    }
-    if strict { None } else { Some(earlier) }
+/// Takes what a route says of its own; main thread.
+pub(crate) fn on_route_config(name: &str, text: &[u8]) -> Option<Arc<RouteConfig>> {
+    document::read_route(name, text).map(Arc::new)
 }
 
 /// A configuration goes.
@@ -125,6 +109,7 @@ pub(crate) fn on_config_end(config: &FilterConfig) {
 /// A filter on one stream.
 pub(crate) struct HttpFilter {
     worker: usize,
+    route: Option<Arc<RouteConfig>>,
     state: State,
     /// A header to add to the response, if one is configured.
     response_header: Option<(String, String)>,
@@ -150,6 +135,7 @@ impl HttpFilter {
     pub(crate) fn new(stream: &Stream) -> Self {
         Self {
             worker: stream.worker(),
+            route: None,
             state: State::Created,
             response_header: None,
             request_size: 0,
@@ -193,7 +179,7 @@ impl HttpFilter {
         }
         let state = std::mem::replace(&mut self.state, State::Untraced);
         if let State::Traced(tracer) = state
-            && let Some(source) = tracing.source(self.worker)
+            && let Some(worker) = tracing.worker(self.worker)
         {
             let now = now();
             let ended = Ended {
@@ -201,7 +187,9 @@ impl HttpFilter {
                 filter: self,
                 metadata: &tracing.metadata,
             };
-            let ended = lock(source).on_end(tracer, &ended, now);
+            let ended = lock(worker)
+                .source(&tracing.config, self.route.as_ref())
+                .on_end(tracer, &ended, now);
             if let Some(ended) = ended {
                 tracing.exporter.queue(self.worker, &ended, now);
             }
@@ -212,15 +200,17 @@ impl HttpFilter {
         #[cfg(feature = "trap")]
         trap(stream, b"request");
         self.state = State::Untraced;
-        let Some(source) = tracing.source(self.worker) else {
+        let Some(worker) = tracing.worker(self.worker) else {
             return;
         };
+        self.route = stream.route();
         let request = stream.headers(Map::RequestHeaders);
         if request.header(b":method").is_none() {
             // A request that Envoy could not read has no headers at all.
             return;
         }
-        let mut source = lock(source);
+        let mut worker = lock(worker);
+        let source = worker.source(&tracing.config, self.route.as_ref());
         let mut written = Written::default();
         let info = Request(stream);
         let started = source.on_request(&request, &info, direction(stream), now(), &mut written);
@@ -231,11 +221,15 @@ impl HttpFilter {
         for (stat, n) in source.stats().take() {
             config.metrics.count(stream, stat, n);
         }
-        drop(source);
+        drop(worker);
         for (name, value) in &written.0 {
             stream.set_header(Map::RequestHeaders, name, value);
         }
-        self.response_header = tracing.response_header.clone().zip(started.decision.told());
+        self.response_header = tracing
+            .config
+            .response_header
+            .clone()
+            .zip(started.decision.told());
         if let Some(tracer) = started.stream {
             self.state = State::Traced(tracer);
         }
@@ -243,8 +237,8 @@ impl HttpFilter {
 }
 
 impl Tracing {
-    fn source(&self, worker: usize) -> Option<&Mutex<SpanSource>> {
-        self.sources.get(worker % self.sources.len().max(1))
+    fn worker(&self, worker: usize) -> Option<&Mutex<Worker>> {
+        self.workers.get(worker % self.workers.len().max(1))
     }
 }
 
@@ -270,7 +264,7 @@ fn direction(stream: &Stream) -> Direction {
 /// What is to be written to the request, once nobody reads it any more. An
 /// empty value removes the header.
 #[derive(Default)]
-struct Written(Vec<(&'static str, String)>);
+pub(crate) struct Written(pub(crate) Vec<(&'static str, String)>);
 
 impl Injector for Written {
     fn set(&mut self, name: &'static str, value: &str) {
@@ -482,7 +476,9 @@ impl MetadataTypes {
             Kind::Text => stream
                 .metadata_text(source, namespace, key)
                 .map(serde_json::Value::from),
-            Kind::Number => stream.metadata_number(source, namespace, key).map(number),
+            Kind::Number => stream
+                .metadata_number(source, namespace, key)
+                .map(sidespan_core::document::number),
             Kind::Truth => stream
                 .metadata_truth(source, namespace, key)
                 .map(serde_json::Value::from),
@@ -499,16 +495,5 @@ impl MetadataTypes {
             .find_map(|as_type| Some((as_type, read(as_type)?)))?;
         lock(&self.0).push((kind, namespace.to_owned(), key.to_owned(), found));
         Some(value)
-    }
-}
-
-/// All numbers of metadata are doubles; a whole one was written as such.
-fn number(n: f64) -> serde_json::Value {
-    // Up to here every whole double is an exact integer.
-    const EXACT: f64 = (1u64 << 53) as f64;
-    if n.fract() == 0.0 && n.abs() <= EXACT {
-        serde_json::Value::from(n as i64)
-    } else {
-        serde_json::Value::from(n)
     }
 }

@@ -10,6 +10,7 @@
 //! `ffi` is the one file that names Envoy's ABI; every hook in it goes
 //! through `guard`.
 
+mod document;
 mod environment;
 mod exporter;
 mod ffi;
@@ -17,3 +18,4 @@ mod filter;
 mod guard;
 mod reply;
 mod stats;
+mod tracer;

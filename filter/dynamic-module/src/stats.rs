@@ -1,6 +1,6 @@
 //! What is published, through whichever configuration of a filter is at hand.
 
-use crate::ffi::{self, MetricId};
+use crate::ffi::MetricId;
 use crate::guard;
 use sidespan_core::stats::{EXPORT_TIME, Level, Stat};
 
@@ -20,6 +20,13 @@ pub(crate) struct Metrics {
     config_rejected: Option<MetricId>,
 }
 
+/// A configuration that is being made.
+pub(crate) trait Define {
+    fn counter(&self, name: &str) -> Option<MetricId>;
+    fn gauge(&self, name: &str) -> Option<MetricId>;
+    fn histogram(&self, name: &str) -> Option<MetricId>;
+}
+
 /// Whatever can count: a stream on its worker, or a configuration.
 pub(crate) trait Sink {
     /// Adds to a counter.
@@ -32,19 +39,15 @@ pub(crate) trait Sink {
 
 impl Metrics {
     /// Only while a configuration is being made.
-    pub(crate) fn define(config: ffi::Config) -> Self {
+    pub(crate) fn define(config: &impl Define) -> Self {
         let counters = Stat::ALL.iter();
         let levels = Level::ALL.iter();
         Self {
-            counters: counters
-                .map(|stat| config.define_counter(stat.name()))
-                .collect(),
-            levels: levels
-                .map(|level| config.define_gauge(level.name()))
-                .collect(),
-            export_time: config.define_histogram(EXPORT_TIME),
-            internal_errors: config.define_counter(INTERNAL_ERRORS),
-            config_rejected: config.define_counter(CONFIG_REJECTED),
+            counters: counters.map(|stat| config.counter(stat.name())).collect(),
+            levels: levels.map(|level| config.gauge(level.name())).collect(),
+            export_time: config.histogram(EXPORT_TIME),
+            internal_errors: config.counter(INTERNAL_ERRORS),
+            config_rejected: config.counter(CONFIG_REJECTED),
         }
     }
 

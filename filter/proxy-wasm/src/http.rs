@@ -1,8 +1,8 @@
 //! HTTP streams: callbacks to the tracer of their root, and back.
 
-use crate::document;
 use crate::host::{self, Map};
 use crate::root;
+use sidespan_core::document;
 use sidespan_core::propagation::{Extractor, Injector};
 use sidespan_core::request::{Direction, End, MetadataKind, RequestInfo, ResponseInfo};
 use sidespan_core::response_flags::ResponseFlags;

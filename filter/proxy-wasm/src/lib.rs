@@ -5,7 +5,6 @@
 //! for each worker and plugin; `http.rs` is streams; `shared.rs` is what the
 //! workers tell each other; `document.rs` is how Envoy hands a configuration over.
 
-mod document;
 mod host;
 mod http;
 mod root;

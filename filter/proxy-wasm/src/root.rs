@@ -1,11 +1,11 @@
 //! Root contexts: one for each worker and plugin. Configuration, ticks,
 //! exports, the end.
 
-use crate::document;
 use crate::host::{self, Buffer, LogLevel, Map, Metric, MetricType, NotSent};
 use crate::http::Pairs;
 use crate::shared;
 use sidespan_core::decision::Decision;
+use sidespan_core::document;
 use sidespan_core::exporter::{Callout, CalloutId, CalloutOutcome, Target};
 use sidespan_core::propagation::{Extractor, Injector};
 use sidespan_core::request::{Direction, RequestInfo, ResponseInfo};

@@ -38,16 +38,20 @@ pub(super) fn trailer<'a>(response: &'a impl ResponseInfo, name: &str) -> Option
 }
 
 pub(super) fn status(response: &impl ResponseInfo) -> Option<Status> {
-    let value = trailer(response, "grpc-status")?;
-    // Of the same size on every host.
-    let code = std::str::from_utf8(value).ok()?.parse::<u64>().ok()?;
-    let name = usize::try_from(code)
-        .ok()
-        .and_then(|code| semconv::GRPC_STATUS_NAMES.get(code));
-    Some(Status(name.copied().unwrap_or("UNKNOWN")))
+    Status::read(trailer(response, "grpc-status")?)
 }
 
 impl Status {
+    /// A code, as a trailer has it.
+    pub(super) fn read(code: &[u8]) -> Option<Self> {
+        // Of the same size on every host.
+        let code = std::str::from_utf8(code).ok()?.parse::<u64>().ok()?;
+        let name = usize::try_from(code)
+            .ok()
+            .and_then(|code| semconv::GRPC_STATUS_NAMES.get(code));
+        Some(Self(name.copied().unwrap_or("UNKNOWN")))
+    }
+
     pub(super) fn name(self) -> &'static str {
         self.0
     }

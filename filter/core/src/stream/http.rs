@@ -119,7 +119,7 @@ pub(super) fn record_caller(head: &RequestHead<'_>, info: &impl RequestInfo, spa
 }
 
 /// `address:port` of the other end of the connection; a pipe has no port.
-fn record_peer(peer: &str, attributes: &mut Attributes) {
+pub(super) fn record_peer(peer: &str, attributes: &mut Attributes) {
     let (address, port) = split_host_port(peer);
     attributes.set_str(semconv::NETWORK_PEER_ADDRESS, address);
     if let Some(port) = port {
@@ -168,6 +168,19 @@ impl Bodies {
     }
 }
 
+impl Bodies {
+    /// Whether the request may have one.
+    pub(super) fn has_request(&self) -> bool {
+        !matches!(self.request, Body::None)
+    }
+
+    /// Whether a response with this status may have one: "[…] any response
+    /// with a 1xx, 204, or 304 status code" has none.
+    pub(super) fn has_response(&self, status: Option<u16>) -> bool {
+        self.has_response && !matches!(status, None | Some(100..=199 | 204 | 304))
+    }
+}
+
 /// "Content-Length = 1*DIGIT" (RFC 9110, 8.6).
 fn length_of(header: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(header).ok()?;
@@ -193,10 +206,7 @@ pub(super) fn record_sizes(
     if let Some(size) = request {
         attributes.set_int(semconv::HTTP_REQUEST_BODY_SIZE, size);
     }
-    // "[…] any response with a 1xx, 204, or 304 status code" has none.
-    let has_response =
-        bodies.has_response && !matches!(outcome.status, None | Some(100..=199 | 204 | 304));
-    if !has_response {
+    if !bodies.has_response(outcome.status) {
         return;
     }
     let announced = response

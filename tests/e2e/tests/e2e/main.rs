@@ -8,7 +8,9 @@ mod image;
 mod istio;
 mod live_check;
 mod panics;
+mod routes;
 mod size;
+mod tracer;
 mod trap;
 
 // One list for both artefacts; each knows by its own name which it runs.

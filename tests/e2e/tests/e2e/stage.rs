@@ -189,7 +189,13 @@ impl Stage {
         Self::start("envoy-configs/inbound.yaml", 15006, change)
     }
 
-    fn start(file: &str, listener: u16, change: impl FnOnce(EnvoyBuilder) -> EnvoyBuilder) -> Self {
+    /// An Envoy of a file, whose requests come to this port of it, with changes
+    /// to it.
+    pub fn start(
+        file: &str,
+        listener: u16,
+        change: impl FnOnce(EnvoyBuilder) -> EnvoyBuilder,
+    ) -> Self {
         let upstream = Upstream::start();
         let collector = MockCollector::start();
         let envoy = envoy(file)

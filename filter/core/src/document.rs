@@ -1,19 +1,19 @@
-//! What the host hands over as protobuf, as JSON: the plugin configuration,
-//! and metadata.
+//! What hosts hand over as protobuf, as JSON: the configuration, and metadata.
 //!
 //! Istio, and a `StringValue` in Envoy's configuration, hand the document
 //! over as it was written. Of a `Struct`, which spares people JSON inside
-//! YAML, Envoy hands over the encoded message.
+//! YAML, Envoy hands over the encoded message, to a native filter in 1.38 for
+//! routes only.
 
+use crate::protobuf::{self, Value as Field};
 use serde_json::{Map, Number, Value};
-use sidespan_core::protobuf::{self, Value as Field};
 
 /// How deep structs and lists may lie in each other: no document of ours is a
 /// tenth as deep, and each level takes stack.
 const MAX_DEPTH: u32 = 100;
 
 /// The document as JSON; one that is neither JSON nor a `Struct` as it came.
-pub(crate) fn to_json(bytes: Vec<u8>) -> Vec<u8> {
+pub fn to_json(bytes: Vec<u8>) -> Vec<u8> {
     if serde_json::from_slice::<Value>(&bytes).is_ok() {
         return bytes;
     }
@@ -25,7 +25,7 @@ pub(crate) fn to_json(bytes: Vec<u8>) -> Vec<u8> {
 
 /// What stands in a filter's namespace of an encoded
 /// `envoy.config.core.v3.Metadata`.
-pub(crate) fn namespace(metadata: &[u8], name: &str) -> Option<Value> {
+pub fn namespace(metadata: &[u8], name: &str) -> Option<Value> {
     let entries = protobuf::fields(metadata, 1);
     let named =
         entries.filter(|entry| protobuf::field(entry, 1).unwrap_or_default() == name.as_bytes());
@@ -85,7 +85,7 @@ fn list(message: &[u8], depth: u32) -> Option<Value> {
 }
 
 /// All numbers of a `Struct` are doubles; a whole one was written as such.
-fn number(n: f64) -> Value {
+pub fn number(n: f64) -> Value {
     // Up to here every whole double is an exact integer.
     const EXACT: f64 = (1u64 << 53) as f64;
     let number = if n.fract() == 0.0 && n.abs() <= EXACT {

@@ -1,0 +1,230 @@
+//! The tracer: Envoy decides and tags, and may give each attempt upstream a
+//! span of its own; contexts, what spans say, and their delivery are ours.
+//!
+//! It has no way to send anything: its spans go out by way of any
+//! configuration of the filter that the process has.
+
+use crate::environment;
+use crate::exporter::{self, Exporter, lock, now, seed, worker};
+use crate::ffi::{self, LogLevel, TraceContext};
+use crate::filter::Written;
+use crate::stats::Metrics;
+use sidespan_core::stats::Stat;
+use sidespan_core::stream::tagged::{SpanTagger, TaggedSpan};
+use std::sync::{Arc, Mutex};
+
+/// A configuration of the tracer. One without a document makes no spans.
+pub(crate) struct TracerConfig {
+    envoy: ffi::TracerConfig,
+    tracing: Option<Tracing>,
+}
+
+struct Tracing {
+    exporter: Arc<Exporter>,
+    /// One for each worker, and locked by nobody else.
+    taggers: Vec<Mutex<SpanTagger>>,
+}
+
+/// Keys of the document that are Envoy's to decide here, and where it is told.
+const ENVOYS: [(&str, &str); 5] = [
+    ("sampler", "random_sampling"),
+    ("rules", "random_sampling, or a route's tracing"),
+    ("keep", "nothing there"),
+    ("custom_tags", "custom_tags"),
+    ("route_metadata", "a route's tracing"),
+];
+
+/// Takes a configuration; main thread. `None` makes Envoy refuse it, which
+/// only who validates wants.
+pub(crate) fn on_config(
+    envoy: ffi::TracerConfig,
+    name: &str,
+    document: &[u8],
+) -> Option<Box<TracerConfig>> {
+    let metrics = Metrics::define(&envoy);
+    let config = crate::document::read(&format!("tracer/{name}"), document)?;
+    let tracing = config.map(|config| {
+        warn_of_ignored(document);
+        let tagger = || {
+            Mutex::new(SpanTagger::new(
+                config.propagator.clone(),
+                config.span.clone(),
+                environment::process(),
+                seed(),
+            ))
+        };
+        Tracing {
+            exporter: exporter::exporter(&config),
+            taggers: std::iter::repeat_with(tagger)
+                .take(ffi::concurrency().max(1))
+                .collect(),
+        }
+    });
+    exporter::join_tracer(envoy, metrics);
+    Some(Box::new(TracerConfig { envoy, tracing }))
+}
+
+fn warn_of_ignored(document: &[u8]) {
+    let document: serde_json::Value = serde_json::from_slice(document).unwrap_or_default();
+    let is_there = |(key, _): &&(&str, &str)| document.get(key).is_some();
+    for (key, place) in ENVOYS.iter().filter(is_there) {
+        ffi::log(
+            LogLevel::Warn,
+            &format!(
+                "sidespan: {key} is ignored, the tracer leaves that to Envoy: see {place} in `tracing` of the HTTP connection manager"
+            ),
+        );
+    }
+}
+
+/// A configuration goes.
+pub(crate) fn on_config_end(config: &TracerConfig) {
+    exporter::leave_tracer(config.envoy);
+}
+
+/// A span, as Envoy holds it.
+pub(crate) struct Span {
+    worker: usize,
+    /// `None` once it was given up.
+    tagged: Option<TaggedSpan>,
+    /// What Envoy was handed out of it.
+    pub(crate) trace_id: [u8; 32],
+    pub(crate) span_id: [u8; 16],
+}
+
+impl TracerConfig {
+    /// Starts the span of a request. Without a document there is none.
+    pub(crate) fn start(&self, context: &TraceContext, is_sampled: bool) -> Option<Span> {
+        let tracing = self.tracing.as_ref()?;
+        let worker = worker();
+        let mut tagger = lock(tracing.tagger(worker)?);
+        let headers = context.carrier(&CONTEXT_HEADERS);
+        let request = || context.carrier(&REQUEST_HEADERS);
+        let (tagged, is_malformed) = tagger.start(&headers, request, is_sampled, now());
+        drop(tagger);
+        let decision = match tagged.is_sampled() {
+            true => Stat::Sampled,
+            false => Stat::NotSampled,
+        };
+        tracing.exporter.count(worker, decision);
+        if is_malformed {
+            tracing.exporter.count(worker, Stat::Malformed);
+        }
+        Some(Span::new(worker, tagged))
+    }
+
+    /// Starts the span of an attempt upstream.
+    pub(crate) fn child(&self, parent: &Span) -> Option<Span> {
+        let tracing = self.tracing.as_ref()?;
+        let tagged = lock(tracing.tagger(parent.worker)?).child(parent.tagged.as_ref()?, now());
+        Some(Span::new(parent.worker, tagged))
+    }
+
+    /// Writes a span's context to what goes upstream.
+    pub(crate) fn inject(&self, span: &Span, context: &mut TraceContext) {
+        if let Some(tracing) = &self.tracing
+            && let Some(tagger) = tracing.tagger(span.worker)
+            && let Some(tagged) = &span.tagged
+        {
+            let mut written = Written::default();
+            let headers = context.carrier(&CONTEXT_HEADERS);
+            lock(tagger).inject(tagged, &headers, &mut written);
+            for (name, value) in &written.0 {
+                match value.as_str() {
+                    "" => context.remove(name),
+                    value => context.set(name, value),
+                }
+            }
+        }
+    }
+
+    /// What Envoy says of a span.
+    pub(crate) fn tag(&self, span: &mut Span, key: &[u8], value: &[u8]) {
+        if let Some(tagged) = &mut span.tagged
+            && tagged.is_sampled()
+            && let Some(tracing) = &self.tracing
+            && let Some(tagger) = tracing.tagger(span.worker)
+        {
+            let (key, value) = (String::from_utf8_lossy(key), String::from_utf8_lossy(value));
+            lock(tagger).tag(tagged, &key, &value);
+        }
+    }
+
+    /// A span ends.
+    pub(crate) fn finish(&self, span: &mut Span) {
+        if let Some(tagged) = span.tagged.take()
+            && let Some(tracing) = &self.tracing
+            && let Some(tagger) = tracing.tagger(span.worker)
+        {
+            let ended = lock(tagger).end(tagged);
+            if let Some(ended) = ended {
+                tracing.exporter.queue(span.worker, &ended, now());
+            }
+        }
+    }
+}
+
+impl Tracing {
+    fn tagger(&self, worker: usize) -> Option<&Mutex<SpanTagger>> {
+        self.taggers.get(worker % self.taggers.len().max(1))
+    }
+}
+
+impl Span {
+    fn new(worker: usize, tagged: TaggedSpan) -> Self {
+        Self {
+            worker,
+            trace_id: tagged.trace_id().to_hex(),
+            span_id: tagged.span_id().to_hex(),
+            tagged: Some(tagged),
+        }
+    }
+
+    /// Something went wrong with it.
+    pub(crate) fn give_up(&mut self) {
+        self.tagged = None;
+    }
+
+    pub(crate) fn set_name(&mut self, name: &[u8]) {
+        if let Some(tagged) = &mut self.tagged
+            && tagged.is_sampled()
+        {
+            tagged.set_name(&String::from_utf8_lossy(name));
+        }
+    }
+
+    pub(crate) fn set_sampled(&mut self, is_sampled: bool) {
+        if let Some(tagged) = &mut self.tagged {
+            tagged.set_sampled(is_sampled);
+        }
+    }
+
+    pub(crate) fn is_decided_here(&self) -> bool {
+        self.tagged
+            .as_ref()
+            .is_some_and(TaggedSpan::is_decided_here)
+    }
+}
+
+/// The headers of contexts. Envoy gives one line of each.
+const CONTEXT_HEADERS: [&str; 8] = [
+    "traceparent",
+    "tracestate",
+    "b3",
+    "x-b3-traceid",
+    "x-b3-spanid",
+    "x-b3-parentspanid",
+    "x-b3-sampled",
+    "x-b3-flags",
+];
+
+/// Those that say what is asked.
+const REQUEST_HEADERS: [&str; 7] = [
+    ":method",
+    ":scheme",
+    ":authority",
+    ":path",
+    "user-agent",
+    "content-type",
+    "content-length",
+];
