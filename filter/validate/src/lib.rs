@@ -88,8 +88,9 @@ fn check_part(text: &str, before: usize, report: &mut Report) {
     for document in found {
         report.documents += 1;
         let faults = match document {
-            Found::Tree(node) => faults_of_tree(node),
+            Found::Tree(node) => faults_of_tree(node, faults_of_document),
             Found::Text(node, text) => faults_of_text(node, text),
+            Found::Route(node) => faults_of_tree(node, faults_of_route),
         };
         report.faults.extend(faults.into_iter().map(|fault| Fault {
             line: before + fault.line,
@@ -103,6 +104,18 @@ enum Found<'a> {
     Tree(&'a Node),
     /// JSON in a `StringValue`.
     Text(&'a Node, &'a str),
+    /// What a route says of its own to the native module.
+    Route(&'a Node),
+}
+
+type Faults = Option<sidespan_config::Faults>;
+
+fn faults_of_document(document: &[u8]) -> Faults {
+    sidespan_config::parse(document).err()
+}
+
+fn faults_of_route(document: &[u8]) -> Faults {
+    sidespan_config::parse_route(document).err()
 }
 
 /// Envoy's and Kubernetes' own words at the top of a file.
@@ -140,9 +153,20 @@ fn find<'a>(node: &'a Node, found: &mut Vec<Found<'a>>) {
         found.push(Found::Tree(node));
         return;
     }
-    if let Some(config) = child(node, "pluginConfig").or_else(|| child(node, "configuration"))
+    // Of a WasmPlugin, of Envoy's Wasm filter, and of its native ones.
+    let keys = [
+        "pluginConfig",
+        "configuration",
+        "filter_config",
+        "tracer_config",
+    ];
+    if let Some(config) = keys.iter().find_map(|key| child(node, key))
         && names_sidespan(node)
     {
+        if child(node, "per_route_config_name").is_some() {
+            found.extend(child(config, "value").map(Found::Route));
+            return;
+        }
         match child(config, "value") {
             Some(Node::Scalar(text)) => found.push(Found::Text(config, text.as_str())),
             Some(value) => found.push(Found::Tree(value)),
@@ -157,9 +181,8 @@ fn find<'a>(node: &'a Node, found: &mut Vec<Found<'a>>) {
     }
 }
 
-fn faults_of_tree(node: &Node) -> Vec<Fault> {
-    let document = to_json(node).to_string();
-    let Err(faults) = sidespan_config::parse(document.as_bytes()) else {
+fn faults_of_tree(node: &Node, read: fn(&[u8]) -> Faults) -> Vec<Fault> {
+    let Some(faults) = read(to_json(node).to_string().as_bytes()) else {
         return Vec::new();
     };
     let faults = faults.iter().map(|fault| Fault {
@@ -170,7 +193,7 @@ fn faults_of_tree(node: &Node) -> Vec<Fault> {
 }
 
 fn faults_of_text(node: &Node, text: &str) -> Vec<Fault> {
-    let Err(faults) = sidespan_config::parse(text.as_bytes()) else {
+    let Some(faults) = faults_of_document(text.as_bytes()) else {
         return Vec::new();
     };
     let line = line_of(node, "value");

@@ -104,6 +104,42 @@ spec:
     );
 }
 
+/// The native module's, and what a route says of its own to it.
+#[test]
+fn documents_of_the_native_module_are_found() {
+    let config = r#"static_resources:
+  listeners:
+  - filter_chains:
+    - filters:
+      - typed_config:
+          route_config:
+            virtual_hosts:
+            - routes:
+              - typed_per_filter_config:
+                  sidespan:
+                    dynamic_module_config: { name: sidespan }
+                    per_route_config_name: own
+                    filter_config:
+                      "@type": type.googleapis.com/google.protobuf.Struct
+                      value:
+                        sampler: { ratio: 2 }
+          tracing:
+            provider:
+              typed_config:
+                tracer_name: sidespan
+                tracer_config:
+                  "@type": type.googleapis.com/google.protobuf.StringValue
+                  value: '{"exporter": {"otlp_grpc": {"cluster": ""}}}'
+"#;
+    let (status, output) = over("n.yaml", config);
+    assert_eq!(status, Some(1));
+    assert_eq!(
+        output,
+        "FILE:16: sampler.ratio: 2 is not a ratio, expected 0 to 1\n\
+         FILE:23: exporter.otlp_grpc.cluster: \"\" is not the name of a cluster\n"
+    );
+}
+
 #[test]
 fn what_cannot_be_checked_is_said() {
     assert_eq!(over("d.yaml", "kind: Service\n").0, Some(2));

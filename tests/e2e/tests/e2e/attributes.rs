@@ -1,6 +1,6 @@
 //! What a span says of a request that went through a real Envoy.
 
-use super::stage::{EXPORTER, PATIENCE, QUICK_EXPORTER, Stage, Told, is_told, variable};
+use super::stage::{ARTEFACT, EXPORTER, PATIENCE, QUICK_EXPORTER, Stage, Told, is_told, variable};
 use harness::otlp::common::v1::any_value::Value;
 use harness::otlp::trace::v1::span::SpanKind;
 use harness::otlp::trace::v1::status::StatusCode;
@@ -407,7 +407,8 @@ fn the_other_end_of_tls_is_named() {
     use rcgen::{
         CertificateParams, CertifiedIssuer, DistinguishedName, DnType, Issuer, KeyPair, SanType,
     };
-    let dir = std::env::temp_dir().join(format!("sidespan-tls-{}", std::process::id()));
+    let dir =
+        std::env::temp_dir().join(format!("sidespan-tls-{ARTEFACT:?}-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();

@@ -68,6 +68,10 @@ fn everything_that_is_published_is_explained_to_operators() {
     let mut fragments = 0;
     for file in [
         "filter/proxy-wasm/src/shared.rs",
+        "filter/dynamic-module/src/document.rs",
+        "filter/dynamic-module/src/exporter.rs",
+        "filter/dynamic-module/src/guard.rs",
+        "filter/core/src/stats.rs",
         "filter/core/src/exporter.rs",
         "filter/core/src/exporter/answer.rs",
     ] {
@@ -87,6 +91,25 @@ fn everything_that_is_published_is_explained_to_operators() {
         }
     }
     assert!(fragments > 10, "{fragments}");
+}
+
+/// What the page of the native module shows stands in the files that are tested.
+#[test]
+fn the_native_page_shows_the_configurations_that_are_tested() {
+    let page = read("docs/native.md");
+    let files = read("envoy-configs/module-edge.yaml") + &read("envoy-configs/module-tracer.yaml");
+    let blocks = page.split("```yaml\n").skip(1);
+    let blocks = blocks.filter_map(|rest| rest.split("```").next());
+    let shown = blocks
+        .filter(|block| block.starts_with("          "))
+        .count();
+    assert_eq!(shown, 2);
+    for block in page.split("```yaml\n").skip(1) {
+        let block = block.split("```").next().unwrap_or_default();
+        if block.starts_with("          ") {
+            assert!(files.contains(block), "{block}");
+        }
+    }
 }
 
 #[test]

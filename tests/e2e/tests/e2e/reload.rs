@@ -38,8 +38,10 @@ impl Reloading {
             std::fs::read_to_string(workspace_root().join("envoy-configs/edge.yaml")).unwrap();
         let (_, rest) = text.split_once("  listeners:\n").unwrap();
         let (listener, clusters) = rest.split_once("  clusters:\n").unwrap();
-        let dir =
-            std::env::temp_dir().join(format!("sidespan-reload-{name}-{}", std::process::id()));
+        let dir = std::env::temp_dir().join(format!(
+            "sidespan-reload-{ARTEFACT:?}-{name}-{}",
+            std::process::id()
+        ));
         std::fs::create_dir_all(&dir).unwrap();
         // The listener is not Envoy's to choose: it must keep its port.
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
@@ -321,6 +323,36 @@ fn a_configuration_that_went_leaves_no_timer_behind() {
     eventually(PATIENCE, &what, || {
         (wakeups(proxy.envoy.pid()) < before + 60).then_some(())
     });
+}
+
+/// Ten reloads under load, of which the tenth is in force when the proxy is
+/// told to end, requests and exports still under way.
+#[test]
+fn a_proxy_that_is_told_to_end_under_load_ends_well() {
+    let mut proxy = Reloading::start("ended", &quick("v0"));
+    proxy.upstream.record(false);
+    proxy.collector.keep_only_ids();
+    let addr = proxy.addr();
+    let stop = AtomicBool::new(false);
+    let status = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                load::run(addr, "/bytes/10", 16, 1000, &[]);
+            }
+        });
+        for n in 1..=10 {
+            proxy.reload(&quick(&format!("v{n}")));
+        }
+        proxy.collector.wait_count(1000, PATIENCE);
+        let status = proxy.envoy.terminate();
+        stop.store(true, Ordering::Relaxed);
+        status
+    });
+    assert_eq!(status.code(), Some(0), "{status}");
+    let log = proxy.envoy.log();
+    for fault in ["Segmentation fault", "Abort", "assert failure"] {
+        assert!(!log.contains(fault), "{log}");
+    }
 }
 
 /// No other configuration follows. While the listener drains, spans go as
