@@ -565,7 +565,10 @@ impl Hub {
             return;
         };
         let millis = u64::try_from(ended.took.as_millis()).unwrap_or(u64::MAX);
-        self.unpublished.export_millis.push(millis);
+        // Where nobody publishes them for long, the first ones tell enough.
+        if self.unpublished.export_millis.len() < 1024 {
+            self.unpublished.export_millis.push(millis);
+        }
         if let Some(notice) = ended.notice {
             let cluster = &export.delivery.target().cluster;
             self.news.announce(cluster, &notice, now);
