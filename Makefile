@@ -1,7 +1,7 @@
 # Sidespan. `make help` lists what there is.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help run example test test-unit test-e2e test-istio check bench-core fuzz validate schema w3c live-check soak wasm module trap image envoy clean
+.PHONY: help run example test test-unit test-e2e test-istio check bench bench-core fuzz validate schema w3c live-check soak wasm module trap image envoy clean
 
 # Seconds of each fuzz target.
 FUZZ_SECONDS ?= 20
@@ -32,6 +32,10 @@ test-istio: ## Istio's own control plane on istio/, and real Envoys on what it m
 
 check: ## Format, lints, who may import whom, docs
 	@./tests/check.sh
+
+bench: wasm module envoy ## Envoy with and without us, beside its own tracer; QUICK=1 for a short one
+	@cargo build --quiet --locked -p sidespan-bench
+	@taskset -c 1 target/debug/bench
 
 bench-core: ## What a decision costs with one rule and with two hundred
 	@cargo bench --quiet --locked -p sidespan-core --bench decide

@@ -33,6 +33,7 @@ PACKAGES = {
     "sidespan-dynamic-module": {"sidespan-core", "sidespan-config"},
     "sidespan-validate": {"sidespan-config"},
     "sidespan-harness": set(),
+    "sidespan-bench": {"sidespan-harness"},
     "sidespan-e2e": {"sidespan-harness"},
 }
 # What the core may link, all told: nothing that knows a host.
