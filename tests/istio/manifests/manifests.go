@@ -54,6 +54,11 @@ func Read(path string) (Set, error) {
 func Parse(source string, text []byte) (Set, error) {
 	var set Set
 	for _, part := range bytes.Split(append([]byte("\n"), text...), []byte("\n---")) {
+		// A list is a part of something, shown on a page.
+		var list []any
+		if yaml.Unmarshal(part, &list) == nil && list != nil {
+			continue
+		}
 		var head struct {
 			APIVersion string `json:"apiVersion"`
 			Kind       string `json:"kind"`
