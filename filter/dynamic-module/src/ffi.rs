@@ -1641,11 +1641,12 @@ mod tracing {
     #[unsafe(no_mangle)]
     extern "C" fn envoy_dynamic_module_on_tracer_span_spawn_child(
         span: *const c_void,
-        _name: Buffer,
+        name: Buffer,
         _start_nanos: i64,
     ) -> *const c_void {
         with(span, std::ptr::null(), |config, parent| {
-            hold(config, config.child(parent))
+            // SAFETY: it is valid during this hook.
+            hold(config, config.child(parent, unsafe { name.read() }))
         })
     }
 

@@ -113,10 +113,12 @@ impl TracerConfig {
         Some(Span::new(worker, tagged))
     }
 
-    /// Starts the span of an attempt upstream.
-    pub(crate) fn child(&self, parent: &Span) -> Option<Span> {
+    /// Starts the span of a call that is made for the request.
+    pub(crate) fn child(&self, parent: &Span, name: &[u8]) -> Option<Span> {
         let tracing = self.tracing.as_ref()?;
-        let tagged = lock(tracing.tagger(parent.worker)?).child(parent.tagged.as_ref()?, now());
+        let name = String::from_utf8_lossy(name);
+        let tagged =
+            lock(tracing.tagger(parent.worker)?).child(parent.tagged.as_ref()?, &name, now());
         Some(Span::new(parent.worker, tagged))
     }
 

@@ -57,7 +57,8 @@ pub struct TaggedSpan {
     is_error: bool,
     reason: Option<String>,
     response_size: Option<i64>,
-    request: Arc<Asked>,
+    /// `None` for a call of a filter's own.
+    request: Option<Arc<Asked>>,
 }
 
 /// What is asked, for the spans of all attempts.
@@ -152,7 +153,7 @@ impl SpanTagger {
         } else {
             Asked::of(&RequestHead::default(), limit)
         };
-        let mut tagged = self.span(context, kind, Arc::new(asked), now);
+        let mut tagged = self.span(context, kind, Some(Arc::new(asked)), now);
         tagged.is_decided_here = is_decided_here;
         tagged.span.parent = extraction.parent.map(|parent| Parent {
             span_id: parent.span_id,
@@ -162,14 +163,18 @@ impl SpanTagger {
         (tagged, extraction.malformed.is_some())
     }
 
-    /// Starts the span of an attempt to answer the request upstream.
-    pub fn child(&mut self, parent: &TaggedSpan, now: u64) -> TaggedSpan {
+    /// Starts the span of a call that is made for the request: an attempt to
+    /// answer it upstream, which Envoy's router names `router CLUSTER egress`,
+    /// or one of a filter's own, as ext_authz makes it.
+    pub fn child(&mut self, parent: &TaggedSpan, name: &str, now: u64) -> TaggedSpan {
         let context = SpanContext {
             span_id: self.ids.span_id(),
             ..parent.span.context
         };
-        let request = Arc::clone(&parent.request);
+        let is_attempt = name.starts_with("router ");
+        let request = parent.request.clone().filter(|_| is_attempt);
         let mut tagged = self.span(context, SpanKind::Client, request, now);
+        tagged.name = (!is_attempt).then(|| name.to_owned());
         tagged.span.parent = Some(Parent {
             span_id: parent.span.context.span_id,
             is_remote: false,
@@ -182,12 +187,15 @@ impl SpanTagger {
         &self,
         context: SpanContext,
         kind: SpanKind,
-        request: Arc<Asked>,
+        request: Option<Arc<Asked>>,
         now: u64,
     ) -> TaggedSpan {
         let mut span = Span::new(context, kind, now, self.config.limits);
         if context.flags.is_sampled() {
-            self.record(&request, &mut span);
+            span.attributes.set_str(semconv::COMPONENT, semconv::PROXY);
+            if let Some(request) = &request {
+                self.record(request, &mut span);
+            }
         }
         TaggedSpan {
             span,
@@ -205,7 +213,6 @@ impl SpanTagger {
 
     /// What is known when a span starts.
     fn record(&self, request: &Asked, span: &mut Span) {
-        span.attributes.set_str(semconv::COMPONENT, semconv::PROXY);
         if !self.config.attributes.is_stable() {
             return;
         }
@@ -275,6 +282,7 @@ impl SpanTagger {
 
     fn tell(&self, tagged: &mut TaggedSpan, key: &str, value: &str) {
         let is_stable = self.config.attributes.is_stable();
+        let has_request_body = tagged.has_request_body();
         let (kind, attributes) = (tagged.span.kind, &mut tagged.span.attributes);
         let number = || value.parse::<i64>().ok();
         // What Envoy does not know is a dash.
@@ -293,7 +301,14 @@ impl SpanTagger {
                     attributes.set_str(semconv::NETWORK_PROTOCOL_VERSION, version);
                 }
             }
-            ("request_size", _) if tagged.request.bodies.has_request() => {
+            // Of a call of a filter's own nobody else tells it.
+            ("http.method", _) if tagged.request.is_none() => {
+                attributes.set_str(semconv::HTTP_REQUEST_METHOD, value);
+            }
+            ("http.url", _) if tagged.request.is_none() => {
+                attributes.set_str(semconv::URL_FULL, &self.shown(value));
+            }
+            ("request_size", _) if has_request_body => {
                 if let Some(size) = number() {
                     attributes.set_int(semconv::HTTP_REQUEST_BODY_SIZE, size);
                 }
@@ -372,7 +387,8 @@ impl SpanTagger {
             if let Some(error) = error {
                 span.attributes.set_str(semconv::ERROR_TYPE, &error);
             }
-            let has_body = tagged.request.bodies.has_response(tagged.status);
+            let request = tagged.request.as_ref();
+            let has_body = request.is_none_or(|asked| asked.bodies.has_response(tagged.status));
             if let Some(size) = tagged.response_size.filter(|_| has_body) {
                 span.attributes
                     .set_int(semconv::HTTP_RESPONSE_BODY_SIZE, size);
@@ -386,8 +402,12 @@ impl SpanTagger {
 
     /// As the host wants it, by the template, or by the conventions.
     fn name(&self, tagged: &TaggedSpan) -> Cow<'static, str> {
-        let head = tagged.request.head();
         let limit = self.config.limits.max_attribute_length;
+        let Some(request) = &tagged.request else {
+            let name = tagged.name.as_deref().unwrap_or_default();
+            return Cow::Owned(cut(name, limit).to_owned());
+        };
+        let head = request.head();
         let method = self.methods.known(&head).unwrap_or("HTTP");
         let (host, path) = (
             lossy(head.host(), limit),
@@ -402,7 +422,7 @@ impl SpanTagger {
                 Field::Cluster => &tagged.cluster,
             })
         };
-        let by_convention = || match tagged.request.grpc_method.as_deref() {
+        let by_convention = || match request.grpc_method.as_deref() {
             Some("") => "grpc".to_owned(),
             Some(method) => method.to_owned(),
             None => method.to_owned(),
@@ -417,6 +437,11 @@ impl TaggedSpan {
     /// Whether it is recorded.
     pub fn is_sampled(&self) -> bool {
         self.span.context.flags.is_sampled()
+    }
+
+    fn has_request_body(&self) -> bool {
+        let request = self.request.as_ref();
+        request.is_some_and(|asked| asked.bodies.has_request())
     }
 
     /// Whether the host's decision counts.

@@ -166,6 +166,37 @@ fn b3_goes_on_and_what_envoy_tags_is_there() {
     assert_eq!(stage.upstream.last().header("b3"), [expected]);
 }
 
+/// What another filter asks for the request has a span, too, which says what
+/// that filter asks and not what the request does.
+#[test]
+fn the_call_of_another_filter_has_a_span() {
+    let authz = "http_filters:
+          - name: envoy.filters.http.ext_authz
+            typed_config:
+              \"@type\": type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz
+              transport_api_version: V3
+              http_service: { path_prefix: /check, server_uri: { uri: http://authz, cluster: service, timeout: 5s } }
+";
+    let stage = stage(|edge| edge.replace("http_filters:\n", authz));
+    assert_eq!(client::get(stage.addr(), "/orders").status, 200);
+    let spans = stage.collector.wait_spans(3, PATIENCE);
+    let server = of(&spans, SpanKind::Server);
+    for span in &spans {
+        eprintln!("XX {} {:?}", span.name(), texts(span));
+    }
+    let mut calls = spans.iter().filter(|span| span.kind() == SpanKind::Client);
+    let check = calls.find(|span| span.name() == "async service egress");
+    let check = check.expect("a span of the check");
+    assert_eq!(check.parent_span_id_hex(), server.span_id_hex());
+    assert_eq!(check.str_attr("ext_authz_status"), Some("ext_authz_ok"));
+    assert_eq!(check.int_attr("http.response.status_code"), Some(200));
+    assert_eq!(check.attr("url.full"), None, "it is not the request's");
+    let asked = stage.upstream.requests();
+    let asked = asked.iter().find(|request| request.path == "/check/orders");
+    let context = asked.expect("the check").header("traceparent").remove(0);
+    assert!(context.contains(&check.span_id_hex()), "{context}");
+}
+
 /// Access logs name the trace.
 #[test]
 fn access_logs_have_the_trace_id() {
