@@ -294,15 +294,24 @@ pub(crate) fn exporter(config: &sidespan_core::config::Config) -> Arc<Exporter> 
         if let Some(export) = hub.exports.iter().find(same) {
             return Arc::clone(&export.shared);
         }
-        let delivery = Delivery::new(config, environment::process());
+        let workers = ffi::concurrency().max(1);
+        // What the document says is for each worker; here they share it.
+        let mut shared_by_all = config.clone();
+        let batch = &mut shared_by_all.batch;
+        for limit in [
+            &mut batch.max_queue_size,
+            &mut batch.max_queue_bytes,
+            &mut batch.max_concurrent_exports,
+        ] {
+            *limit = limit.saturating_mul(workers);
+        }
+        let delivery = Delivery::new(&shared_by_all, environment::process());
         if !delivery.warnings().is_empty() {
             hub.news.warn(&delivery.warnings().join("; "));
         }
         let outbox = || Mutex::new(empty_outbox(&delivery));
         let shared = Arc::new(Exporter {
-            outboxes: std::iter::repeat_with(outbox)
-                .take(ffi::concurrency().max(1))
-                .collect(),
+            outboxes: std::iter::repeat_with(outbox).take(workers).collect(),
             is_called: AtomicBool::new(false),
         });
         hub.exports.push(Export {

@@ -1,9 +1,9 @@
 //! What becomes of spans, and of requests, when the collector does not do
 //! what it should, under full load with two workers. `make soak` is longer.
 
-use super::stage::{ARTEFACT, PATIENCE, Stage, stat_name};
+use super::stage::{PATIENCE, Stage, stat_name};
 use harness::load::{self, LoadReport};
-use harness::{Artefact, Behaviour, Code, Garbage, MockCollector};
+use harness::{Behaviour, Code, Garbage, MockCollector};
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -301,14 +301,9 @@ fn a_dead_collector_costs_what_the_queue_cannot_hold_and_no_more() {
     let books = Books::of(&stage);
     assert!(books.is_balanced(), "{books:?}");
     assert!(books.dropped > 0 && books.dropped == stage.stat("spans_dropped.queue_full"));
-    // Two workers' queues of 2048, or one for both, and what returned of two
-    // exports of 512 each.
-    let queues = match ARTEFACT {
-        Artefact::Wasm => 4096,
-        Artefact::Module => 2048,
-    };
+    // Two workers' queues of 2048, and what returned of two exports of 512 each.
     assert!(
-        (queues..=queues + 2048).contains(&(books.queued + books.in_flight)),
+        (4096..=4096 + 2048).contains(&(books.queued + books.in_flight)),
         "{books:?}"
     );
     stage

@@ -8,6 +8,7 @@ mod image;
 mod istio;
 mod live_check;
 mod panics;
+mod process;
 mod routes;
 mod size;
 mod tracer;
