@@ -542,16 +542,16 @@ impl Hub {
 
     /// Exporters that nobody feeds deliver what they have, within 30 s.
     fn end_orphans(&mut self, now: u64) {
+        // Those that are marked only now may have been fed since the queues
+        // were looked at, and go no earlier than the next turn.
+        self.exports
+            .retain(|export| !(export.is_ending && export.delivery.is_idle()));
         let ids = self.ids.get_or_insert_with(|| IdGenerator::new(seed()));
         for export in &mut self.exports {
             if !export.is_ending && Arc::strong_count(&export.shared) == 1 {
                 export.is_ending = true;
                 export.delivery.shutdown(now, || ids.fraction());
             }
-        }
-        let has_ended = |export: &Export| export.is_ending && export.delivery.is_idle();
-        for export in self.exports.extract_if(.., |export| has_ended(export)) {
-            drop(export);
         }
     }
 
