@@ -34,8 +34,7 @@ check: ## Format, lints, who may import whom, docs
 	@./tests/check.sh
 
 bench: wasm module envoy ## Envoy with and without us, beside its own tracer; QUICK=1 for a short one
-	@cargo build --quiet --locked -p sidespan-bench
-	@taskset -c 1 target/debug/bench
+	@cargo run --quiet --locked -p sidespan-bench
 
 bench-core: ## What a decision costs with one rule and with two hundred
 	@cargo bench --quiet --locked -p sidespan-core --bench decide

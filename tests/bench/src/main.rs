@@ -1,86 +1,131 @@
-//! `make bench`: what tracing costs Envoy, in CPU time a request.
+//! `make bench`: what tracing costs an Envoy, by us and by its own tracer.
 //!
-//! Envoys with one worker share one core; the clients, the upstream and the
-//! collectors have another. Each variant has an Envoy of its own that runs all
-//! the time, and gets its load in turn, round after round: what is compared
-//! was measured within the same seconds.
+//! A round starts an Envoy of each variant, loads them in turn, and ends them. Every round has new
+//! processes, so that where memory happened to lie does not decide; what is reported is a median
+//! over the rounds of differences within a round, so that what else the machine does counts for
+//! little. How it is measured is in `tests/bench/README.md`.
 
+mod chart;
+mod load;
+mod machine;
 mod measure;
+mod record;
 mod report;
+mod statistics;
 mod variant;
 
-use measure::{Point, Subject};
-use std::process::Command;
-use variant::{SAMPLINGS, Variant};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
 
-/// How much is measured.
-struct Size {
-    rounds: usize,
-    requests: u64,
-    /// Of a load at a fixed rate.
-    seconds: u64,
-}
+use load::Upstream;
+use machine::{Cores, Machine};
+use measure::{Effort, Sample};
+use report::Summary;
 
-const FULL: Size = Size {
-    rounds: 11,
-    requests: 20_000,
-    seconds: 5,
-};
+/// The shares of the requests that are sampled, in percent.
+const PERCENTAGES: [u32; 3] = [100, 1, 0];
 
-/// Enough to see that it works.
-const QUICK: Size = Size {
-    rounds: 3,
-    requests: 5_000,
-    seconds: 1,
-};
-
-fn main() {
-    let is_quick = std::env::var_os("QUICK").is_some();
-    let size = if is_quick { QUICK } else { FULL };
-    let subjects: Vec<Subject> = variant::all()
-        .into_iter()
-        .flat_map(|variant| {
-            let samplings = match variant {
-                Variant::None => &SAMPLINGS[..1],
-                _ => &SAMPLINGS[..],
-            };
-            samplings.iter().map(move |sampled| (variant, *sampled))
-        })
-        .map(|(variant, sampled)| Subject::start(variant, sampled))
-        .collect();
-    println!(
-        "{} rounds of {} requests, {} Envoys on core 0; one span a request",
-        size.rounds,
-        size.requests,
-        subjects.len()
-    );
-    // What happens once only: connections, caches, lazily made things.
-    for subject in &subjects {
-        subject.load(size.requests.min(5_000));
+fn main() -> ExitCode {
+    let plan = Plan::from_env();
+    let cores = Cores::from_env();
+    if let Err(reason) = cores.keep_this_process_off_envoys() {
+        eprintln!("bench: {reason}");
+        return ExitCode::FAILURE;
     }
-    let mut points: Vec<Point> = subjects.iter().map(Point::new).collect();
-    for round in 0..size.rounds {
-        // Another one begins each time.
-        for offset in 0..subjects.len() {
-            let index = (round + offset) % subjects.len();
-            let measured = subjects[index].load(size.requests);
-            points[index].add(measured);
+    let machine = Machine::read();
+    let upstream = Upstream::start().expect("an upstream");
+    let samples = run(&plan, &cores, &upstream);
+    let summaries = report::summarise(&samples, &PERCENTAGES);
+    print!("{}", report::text(&machine, &plan.effort, &summaries));
+    if let Err(error) = plan.write(&machine, &samples, &summaries) {
+        eprintln!("bench: cannot write what was measured: {error}");
+        return ExitCode::FAILURE;
+    }
+    match report::spans_of_ours_lost(&samples) {
+        0 => ExitCode::SUCCESS,
+        lost => {
+            eprintln!("bench: {lost} spans of ours are not at the collector");
+            ExitCode::FAILURE
         }
-        eprintln!("round {} of {}", round + 1, size.rounds);
     }
-    for (subject, point) in subjects.iter().zip(&mut points) {
-        point.finish(subject, size.seconds);
-    }
-    let report = report::Report::new(points, size.rounds, size.requests);
-    print!("{report}");
-    if !is_quick {
-        report.keep(&date());
-    }
-    report.assert_complete();
 }
 
-/// Today, as `2026-01-31`.
-fn date() -> String {
-    let output = Command::new("date").arg("+%F").output().expect("date");
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+fn run(plan: &Plan, cores: &Cores, upstream: &Upstream) -> Vec<Sample> {
+    let start = Instant::now();
+    let mut samples = Vec::new();
+    for round in 0..plan.effort.rounds {
+        for percent in PERCENTAGES {
+            samples.extend(measure::block(
+                round,
+                percent,
+                &plan.effort,
+                cores,
+                upstream,
+            ));
+        }
+        let (done, all) = (round + 1, plan.effort.rounds);
+        eprintln!("round {done} of {all}, {} s", start.elapsed().as_secs());
+    }
+    samples
+}
+
+/// How much is done, and where the outcome goes.
+struct Plan {
+    effort: Effort,
+    /// A short run is no record.
+    is_record: bool,
+}
+
+impl Plan {
+    /// `QUICK` asks for a short run, `ROUNDS` for another number of rounds.
+    fn from_env() -> Self {
+        let is_record = std::env::var_os("QUICK").is_none();
+        let mut effort = match is_record {
+            true => Effort::FULL,
+            false => Effort::QUICK,
+        };
+        let rounds = std::env::var("ROUNDS").ok();
+        if let Some(rounds) = rounds.and_then(|text| text.parse().ok()) {
+            effort.rounds = rounds;
+        }
+        Self { effort, is_record }
+    }
+
+    fn write(
+        &self,
+        machine: &Machine,
+        samples: &[Sample],
+        summaries: &[Summary],
+    ) -> io::Result<()> {
+        let (csv, svg) = self.files(machine);
+        write(&csv, &record::csv(machine, &self.effort, samples))?;
+        write(&svg, &chart::svg(machine, &PERCENTAGES, summaries))
+    }
+
+    fn files(&self, machine: &Machine) -> (PathBuf, PathBuf) {
+        let name = machine.record_name();
+        match self.is_record {
+            true => (
+                format!("tests/bench/record/{name}.csv").into(),
+                "docs/bench.svg".into(),
+            ),
+            false => (
+                "build/bench/quick.csv".into(),
+                "build/bench/quick.svg".into(),
+            ),
+        }
+    }
+}
+
+/// Writes a file of the workspace and says so.
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    let whole = harness::workspace_root().join(path);
+    if let Some(folder) = whole.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::write(whole, text)?;
+    println!("written: {}", path.display());
+    Ok(())
 }

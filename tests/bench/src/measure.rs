@@ -1,170 +1,270 @@
-//! One Envoy under load, and what it took of the CPU.
+//! One block of a round: an Envoy of each variant, all with the same share of sampled requests.
 
-use crate::variant::Variant;
-use harness::{Envoy, MockCollector, Upstream, eventually, load};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// The core of the Envoys; that of everything else is the one of this process.
-const ENVOYS_CORE: &str = "0";
+use harness::load::run_paced;
+use harness::{Envoy, MockCollector, workspace_root};
 
+use crate::load::{Client, Upstream};
+use crate::machine::Cores;
+use crate::statistics::Spread;
+use crate::variant::{HEADERS, LISTENER, NONE, VARIANTS, Variant};
+
+const PATH: &str = "/orders/4711?page=2";
 const CONNECTIONS: usize = 16;
+/// Five full batches of 512 spans, so that at 100 % no slice leaves its export to the next one. With
+/// fewer requests, filling the caches after another Envoy's turn would be what is measured.
+const SLICE: u64 = 2560;
+/// What is under way at a slice's end, such as the export of the last batch, is of the slice.
+const AFTERGLOW: Duration = Duration::from_millis(20);
+/// Ours publish their counters and send what they have every second.
+const PUBLICATION: Duration = Duration::from_secs(2);
+/// The built-in tracer sends what it has every five seconds.
+const LAST_FLUSH: Duration = Duration::from_secs(7);
 
-/// A request as an application behind a gateway gets it.
-const HEADERS: [(&str, &[u8]); 6] = [
-    ("user-agent", b"Mozilla/5.0 (X11; Linux x86_64) bench/1.0"),
-    ("accept", b"application/json"),
-    ("accept-encoding", b"gzip, br"),
-    ("x-tenant", b"acme"),
-    ("x-user-id", b"u-4711"),
-    ("cookie", b"session=0123456789abcdef0123456789abcdef"),
-];
+/// How much is done.
+pub(crate) struct Effort {
+    /// How often everything is measured.
+    pub(crate) rounds: u32,
+    /// Requests that are not measured; V8 compiles what is hot meanwhile.
+    warm_up: u64,
+    /// The parts of a variant's load. They take a fraction of a second, and those of all variants are
+    /// taken in turn, so that what disturbs the machine for a second disturbs all of them.
+    slices: u32,
+    /// The rate at which latency is measured, far below what an Envoy on one core can do.
+    pub(crate) pace: u64,
+    paced_for: Duration,
+}
 
-/// How long exports may lag behind the requests: longer than our own
-/// `schedule_delay`. What they cost belongs to the requests.
-const SETTLING: Duration = Duration::from_millis(1_300);
+impl Effort {
+    /// What a record takes.
+    pub(crate) const FULL: Self = Self {
+        rounds: 11,
+        warm_up: 4 * SLICE,
+        slices: 8,
+        pace: 1000,
+        paced_for: Duration::from_secs(2),
+    };
 
-/// Of the load at a fixed rate, well below what one core can do.
-const RATE: u64 = 2_000;
+    /// Enough to see whether it works.
+    pub(crate) const QUICK: Self = Self {
+        rounds: 2,
+        warm_up: 2 * SLICE,
+        slices: 2,
+        paced_for: Duration::from_secs(1),
+        ..Self::FULL
+    };
 
-/// A variant that runs.
-pub struct Subject {
-    pub variant: Variant,
-    pub sampled: u32,
+    /// The requests of a round whose CPU time is measured, of each variant.
+    pub(crate) fn requests(&self) -> u64 {
+        u64::from(self.slices) * SLICE
+    }
+}
+
+/// What one Envoy has shown.
+#[derive(Clone)]
+pub(crate) struct Sample {
+    pub(crate) round: u32,
+    /// How many percent of the requests were to be sampled.
+    pub(crate) percent: u32,
+    pub(crate) variant: &'static str,
+    pub(crate) is_ours: bool,
+    /// The requests of the slices.
+    pub(crate) requests: u64,
+    /// The CPU time of all of Envoy's threads for a request of them, in µs: the slices' median.
+    pub(crate) cpu_us: f64,
+    /// What of that is due to tracing: the median of what the slices have over those of `none` in
+    /// the same turn.
+    pub(crate) added_us: f64,
+    /// Requests answered in a second of the slices.
+    pub(crate) per_second: f64,
+    /// Which part of that time Envoy was on its core.
+    pub(crate) busy: f64,
+    /// At the pace.
+    pub(crate) p50: Duration,
+    /// At the pace.
+    pub(crate) p99: Duration,
+    /// Resident memory after all that.
+    pub(crate) rss_bytes: u64,
+    /// All requests, the warm-up and those at the pace among them.
+    answered: u64,
+    /// Those of them that were sampled, as Envoy counts them.
+    sampled: u64,
+    /// The different spans at the collector.
+    pub(crate) received: u64,
+    /// The calls that brought them.
+    pub(crate) calls: u64,
+}
+
+impl Sample {
+    /// How many spans must be at the collector. Where every request is sampled, nobody's counter is
+    /// needed to tell.
+    pub(crate) fn spans_due(&self) -> u64 {
+        match self.percent {
+            100 => self.answered,
+            _ => self.sampled,
+        }
+    }
+}
+
+/// Measures all variants once.
+pub(crate) fn block(
+    round: u32,
+    percent: u32,
+    effort: &Effort,
+    cores: &Cores,
+    upstream: &Upstream,
+) -> Vec<Sample> {
+    let path = workspace_root().join("envoy-configs/edge.yaml");
+    let edge = std::fs::read_to_string(path).expect("the gateway");
+    let start = |variant| Stage::start(variant, &edge, percent, upstream, cores);
+    let mut stages: Vec<_> = VARIANTS.iter().map(start).collect();
+    // Nobody is always the first, or always after the same one.
+    let first = usize::try_from(round).unwrap_or(0) % stages.len();
+    stages.rotate_left(first);
+
+    stages.iter_mut().for_each(|stage| stage.warm_up(effort));
+    for turn in 0..effort.slices {
+        stages.iter_mut().for_each(|stage| stage.slice(turn));
+    }
+    stages.iter_mut().for_each(|stage| stage.paced(effort));
+    settle(&stages);
+    let base = stages.iter().find(|stage| stage.variant.name == NONE);
+    let base = base.map_or(Vec::new(), |stage| stage.costs.clone());
+    let sample = |stage: &Stage| stage.sample(round, percent, &base);
+    stages.iter().map(sample).collect()
+}
+
+/// Waits until all spans have arrived, or none comes any more.
+fn settle(stages: &[Stage]) {
+    let start = Instant::now();
+    std::thread::sleep(PUBLICATION);
+    let complete = |stage: &Stage| stage.received() >= stage.sampled();
+    while start.elapsed() < LAST_FLUSH && !stages.iter().all(complete) {
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// An Envoy under load, and the collector of its spans.
+struct Stage {
+    variant: &'static Variant,
     envoy: Envoy,
     collector: MockCollector,
-    _upstream: Upstream,
+    client: Client,
+    /// The CPU time for a request of each turn's slice, in µs.
+    costs: Vec<(u32, f64)>,
+    requests: u64,
+    answered: u64,
+    cpu: Duration,
+    elapsed: Duration,
+    p50: Duration,
+    p99: Duration,
 }
 
-/// What one load took.
-pub struct Measured {
-    /// Nanoseconds of CPU a request.
-    pub cpu: f64,
-    /// Requests a second.
-    pub rate: f64,
-}
-
-impl Subject {
-    pub fn start(variant: Variant, sampled: u32) -> Self {
-        let (upstream, collector) = (Upstream::start(), MockCollector::start());
-        upstream.record(false);
+impl Stage {
+    fn start(
+        variant: &'static Variant,
+        edge: &str,
+        percent: u32,
+        upstream: &Upstream,
+        cores: &Cores,
+    ) -> Self {
+        let collector = MockCollector::start();
         collector.keep_only_ids();
-        let binary = harness::envoy::find_binary();
-        let pinned = ["taskset", "-c", ENVOYS_CORE].map(Into::into);
-        let envoy = variant
-            .envoy(sampled)
-            .prefix_command(pinned.into_iter().chain([binary.into_os_string()]))
+        let envoy = Envoy::from_yaml((variant.config)(edge, percent))
+            .artefact(variant.artefact)
+            .prefix_command(cores.envoy_command())
             .port(8080, upstream.port())
             .port(4317, collector.port())
+            .log_level("warn")
             .start();
+        let client = Client::connect(envoy.addr(LISTENER), PATH, CONNECTIONS, &HEADERS);
         Self {
             variant,
-            sampled,
             envoy,
             collector,
-            _upstream: upstream,
+            client: client.expect("connections to Envoy"),
+            costs: Vec::new(),
+            requests: 0,
+            answered: 0,
+            cpu: Duration::ZERO,
+            elapsed: Duration::ZERO,
+            p50: Duration::ZERO,
+            p99: Duration::ZERO,
         }
     }
 
-    /// Makes so many requests, and waits for their exports.
-    pub fn load(&self, requests: u64) -> Measured {
-        let before = self.cpu();
-        let report = load::run(
-            self.envoy.addr(10000),
-            "/bytes/100",
-            CONNECTIONS,
-            requests,
-            &HEADERS,
+    fn warm_up(&mut self, effort: &Effort) {
+        self.load(effort.warm_up);
+    }
+
+    fn slice(&mut self, turn: u32) {
+        let before = self.envoy.cpu_time();
+        let elapsed = self.load(SLICE);
+        std::thread::sleep(AFTERGLOW);
+        let cpu = self.envoy.cpu_time().saturating_sub(before);
+        self.costs
+            .push((turn, cpu.as_secs_f64() * 1e6 / SLICE as f64));
+        self.cpu += cpu;
+        self.elapsed += elapsed;
+        self.requests += SLICE;
+    }
+
+    /// An error is no request that costs what a request costs, and no figure comes of it.
+    fn load(&mut self, requests: u64) -> Duration {
+        let time = self.client.run(requests);
+        self.answered += requests;
+        time.unwrap_or_else(|error| panic!("{}: {error}", self.variant.name))
+    }
+
+    fn paced(&mut self, effort: &Effort) {
+        let addr = self.envoy.addr(LISTENER);
+        let (pace, time) = (effort.pace, effort.paced_for);
+        let report = run_paced(addr, PATH, CONNECTIONS, pace, time, &HEADERS);
+        let name = self.variant.name;
+        assert_eq!(report.failed, 0, "{name}: {:?}", report.statuses);
+        self.answered += report.ok;
+        (self.p50, self.p99) = (report.p50, report.p99);
+    }
+
+    fn sampled(&self) -> u64 {
+        let stat = self.variant.sampled_stat;
+        stat.and_then(|name| self.envoy.stat(name)).unwrap_or(0)
+    }
+
+    fn received(&self) -> u64 {
+        self.collector.distinct_span_count() as u64
+    }
+
+    fn sample(&self, round: u32, percent: u32, base: &[(u32, f64)]) -> Sample {
+        let cpu = self.cpu.as_secs_f64();
+        let elapsed = self.elapsed.as_secs_f64();
+        let requests = self.requests as f64;
+        // With a tracer that has not started, all that follows would look well.
+        let is_silent = percent > 0 && self.sampled() == 0;
+        let is_traced = self.variant.sampled_stat.is_some();
+        assert!(
+            !(is_traced && is_silent),
+            "{} traces nothing",
+            self.variant.name
         );
-        std::thread::sleep(SETTLING);
-        let cpu = self.cpu() - before;
-        assert_eq!(report.failed, 0, "{}", self.variant.name());
-        Measured {
-            cpu: cpu as f64 / requests as f64,
-            rate: requests as f64 / report.elapsed.as_secs_f64(),
+        Sample {
+            round,
+            percent,
+            variant: self.variant.name,
+            is_ours: self.variant.is_ours,
+            requests: self.requests,
+            cpu_us: Spread::of(self.costs.iter().map(|&(_, cost)| cost)).median,
+            added_us: Spread::of_differences(&self.costs, base).median,
+            per_second: requests / elapsed,
+            busy: cpu / elapsed,
+            p50: self.p50,
+            p99: self.p99,
+            rss_bytes: self.envoy.rss_bytes(),
+            answered: self.answered,
+            sampled: self.sampled(),
+            received: self.received(),
+            calls: self.collector.calls().len() as u64,
         }
-    }
-
-    /// Nanoseconds that all threads were on a CPU (`schedstat`, first field).
-    fn cpu(&self) -> u64 {
-        let threads = std::fs::read_dir(format!("/proc/{}/task", self.envoy.pid()));
-        let on_cpu = |thread: std::fs::DirEntry| {
-            let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
-            text.split(' ').next()?.parse::<u64>().ok()
-        };
-        threads
-            .expect("Envoy's threads")
-            .flatten()
-            .filter_map(on_cpu)
-            .sum()
-    }
-}
-
-/// All that was measured of a variant.
-pub struct Point {
-    pub variant: Variant,
-    pub sampled: u32,
-    pub rounds: Vec<Measured>,
-    /// At a fixed rate, and full sampling only.
-    pub latency: Option<(Duration, Duration)>,
-    pub resident: u64,
-    pub spans: Spans,
-}
-
-/// Whether each span came.
-#[derive(Default)]
-pub struct Spans {
-    /// That had to come; unknown where nobody counts them.
-    pub sampled: Option<u64>,
-    /// That came.
-    pub received: u64,
-}
-
-impl Point {
-    pub fn new(subject: &Subject) -> Self {
-        Self {
-            variant: subject.variant,
-            sampled: subject.sampled,
-            rounds: Vec::new(),
-            latency: None,
-            resident: 0,
-            spans: Spans::default(),
-        }
-    }
-
-    pub fn add(&mut self, measured: Measured) {
-        self.rounds.push(measured);
-    }
-
-    /// What is measured once.
-    pub fn finish(&mut self, subject: &Subject, seconds: u64) {
-        let time = Duration::from_secs(seconds);
-        if subject.sampled == 100 {
-            let addr = subject.envoy.addr(10000);
-            let report = load::run_paced(addr, "/bytes/100", CONNECTIONS, RATE, time);
-            self.latency = Some((report.p50, report.p99));
-        }
-        // A client has its answer before its stream is over.
-        std::thread::sleep(SETTLING);
-        self.resident = subject.envoy.rss_bytes();
-        let counter = |name: &str| {
-            let prefix = subject.variant.stats_prefix()?;
-            subject.envoy.stat(&format!("{prefix}sidespan.{name}"))
-        };
-        if subject.variant.stats_prefix().is_some() {
-            self.spans.sampled = Some(eventually(
-                Duration::from_secs(20),
-                "that every span is acknowledged",
-                || {
-                    let created = counter("spans_created")?;
-                    (counter("spans_acknowledged")? == created).then_some(created)
-                },
-            ));
-        } else if subject.sampled == 100 && subject.variant != Variant::None {
-            // Its own counter says what was sent, not what came.
-            std::thread::sleep(Duration::from_secs(6));
-            let requests = subject.envoy.stat("http.edge.downstream_rq_total");
-            self.spans.sampled = requests;
-        }
-        self.spans.received = subject.collector.span_count() as u64;
     }
 }

@@ -1,246 +1,188 @@
-//! What was measured, as a table, as data, and as a chart.
+//! What came of all rounds, and the table of it.
 
-use crate::measure::Point;
-use crate::variant::{SAMPLINGS, Variant};
-use harness::workspace_root;
-use std::fmt::{self, Write};
+use std::fmt::Write as _;
 
-/// A value with the middle half of what it was made of.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Spread {
-    low: f64,
-    median: f64,
-    high: f64,
+use crate::machine::Machine;
+use crate::measure::{Effort, Sample};
+use crate::statistics::Spread;
+use crate::variant::{BUILT_IN, NONE, VARIANTS};
+
+/// What came of one variant at one share of sampled requests.
+pub(crate) struct Summary {
+    pub(crate) percent: u32,
+    pub(crate) variant: &'static str,
+    /// µs of CPU time for a request.
+    cpu: Spread,
+    /// What of that is due to tracing.
+    pub(crate) added: Spread,
+    /// That as a multiple of what the built-in tracer adds.
+    pub(crate) of_built_in: f64,
+    per_second: Spread,
+    busy: Spread,
+    p50_us: Spread,
+    p99_us: Spread,
+    rss_mib: Spread,
+    due: u64,
+    received: u64,
+    calls: u64,
 }
 
-impl Spread {
-    fn of(values: impl IntoIterator<Item = f64>) -> Self {
-        let mut values: Vec<f64> = values.into_iter().collect();
-        values.sort_by(f64::total_cmp);
-        let at = |share: f64| {
-            let index = (values.len().saturating_sub(1)) as f64 * share;
-            let (low, high) = (index.floor() as usize, index.ceil() as usize);
-            (values[low] + values[high]) / 2.0
+/// One for each variant at each percentage, in this order.
+pub(crate) fn summarise(samples: &[Sample], percentages: &[u32]) -> Vec<Summary> {
+    let mut summaries = Vec::new();
+    for &percent in percentages {
+        let of = |name: &str| -> Vec<&Sample> {
+            let own = samples
+                .iter()
+                .filter(|s| s.percent == percent && s.variant == name);
+            own.collect()
         };
-        Self {
-            low: at(0.25),
-            median: at(0.5),
-            high: at(0.75),
-        }
+        let built_in = added(&of(BUILT_IN)).median;
+        let names = VARIANTS.iter().map(|variant| variant.name);
+        summaries.extend(names.map(|name| summary(percent, name, &of(name), built_in)));
+    }
+    summaries
+}
+
+fn added(own: &[&Sample]) -> Spread {
+    Spread::of(own.iter().map(|sample| sample.added_us))
+}
+
+fn summary(percent: u32, variant: &'static str, own: &[&Sample], built_in: f64) -> Summary {
+    let spread = |value: fn(&Sample) -> f64| Spread::of(own.iter().map(|s| value(s)));
+    let sum = |value: fn(&Sample) -> u64| own.iter().map(|s| value(s)).sum();
+    let added = added(own);
+    Summary {
+        percent,
+        variant,
+        cpu: spread(|s| s.cpu_us),
+        added,
+        of_built_in: added.median / built_in,
+        per_second: spread(|s| s.per_second),
+        busy: spread(|s| s.busy),
+        p50_us: spread(|s| s.p50.as_secs_f64() * 1e6),
+        p99_us: spread(|s| s.p99.as_secs_f64() * 1e6),
+        rss_mib: spread(|s| s.rss_bytes as f64 / f64::from(1 << 20)),
+        due: sum(Sample::spans_due),
+        received: sum(|s| s.received),
+        calls: sum(|s| s.calls),
     }
 }
 
-pub struct Report {
-    points: Vec<Point>,
-    rounds: usize,
-    requests: u64,
+/// How many spans of ours have not arrived.
+pub(crate) fn spans_of_ours_lost(samples: &[Sample]) -> u64 {
+    let ours = samples.iter().filter(|sample| sample.is_ours);
+    ours.map(|sample| sample.spans_due().abs_diff(sample.received))
+        .sum()
 }
 
-impl Report {
-    pub fn new(points: Vec<Point>, rounds: usize, requests: u64) -> Self {
-        Self {
-            points,
-            rounds,
-            requests,
+/// The tables, with what must be known to read them.
+pub(crate) fn text(machine: &Machine, effort: &Effort, summaries: &[Summary]) -> String {
+    let mut out = String::new();
+    let (rounds, requests) = (effort.rounds, effort.requests());
+    let _ = write!(
+        out,
+        "\
+{}, {}, Envoy {}, Sidespan {}
+{rounds} rounds of {requests} requests each; Envoy with one worker on one core, all else on another one.
+One span a request, by all: upstream_span is false, spawn_upstream_span is not set.
+
+CPU time of Envoy, in µs a request: the median of the rounds, and between what half of them lie.
+`added` is over `none`, measured in the same few seconds.
+
+{}
+req/s is at full load, p50 and p99 are at {} requests a second; medians. `busy` is the part of the
+time of full load that Envoy was on its core. `spans` is one for each sampled request of all rounds,
+`lost` is how many of them the collector has not seen, and `calls` are the exports that it got.
+
+{}
+",
+        machine.processor,
+        machine.date,
+        machine.envoy,
+        machine.sidespan,
+        table(&COSTS, summaries),
+        effort.pace,
+        table(&REST, summaries),
+    );
+    out
+}
+
+/// A column's heading, and a cell.
+type Column = (&'static str, fn(&Summary) -> String);
+
+const COSTS: [Column; 7] = [
+    ("sampled", |s| format!("{} %", s.percent)),
+    ("variant", |s| s.variant.to_owned()),
+    ("in all", |s| format!("{:.1}", s.cpu.median)),
+    ("half within", |s| range(s.cpu)),
+    ("added", |s| {
+        of_tracing(s, format!("{:+.1}", s.added.median))
+    }),
+    ("half within", |s| of_tracing(s, range(s.added))),
+    ("of built-in", |s| {
+        of_tracing(s, format!("{:.2}", s.of_built_in))
+    }),
+];
+
+const REST: [Column; 10] = [
+    ("sampled", |s| format!("{} %", s.percent)),
+    ("variant", |s| s.variant.to_owned()),
+    ("req/s", |s| format!("{:.0}", s.per_second.median)),
+    ("busy", |s| format!("{:.0} %", s.busy.median * 100.0)),
+    ("p50 µs", |s| format!("{:.0}", s.p50_us.median)),
+    ("p99 µs", |s| format!("{:.0}", s.p99_us.median)),
+    ("RSS MiB", |s| format!("{:.1}", s.rss_mib.median)),
+    ("spans", |s| of_tracing(s, s.due.to_string())),
+    ("lost", |s| {
+        of_tracing(s, (s.due.saturating_sub(s.received)).to_string())
+    }),
+    ("calls", |s| of_tracing(s, s.calls.to_string())),
+];
+
+fn range(spread: Spread) -> String {
+    format!("{:.1} to {:.1}", spread.lower, spread.upper)
+}
+
+/// Nothing is to be said where nothing is traced.
+fn of_tracing(summary: &Summary, text: String) -> String {
+    match summary.variant {
+        NONE => String::new(),
+        _ => text,
+    }
+}
+
+/// A Markdown table that reads as text, too.
+fn table(columns: &[Column], summaries: &[Summary]) -> String {
+    let mut rows: Vec<Vec<String>> =
+        vec![columns.iter().map(|(name, _)| (*name).to_owned()).collect()];
+    rows.extend(
+        summaries
+            .iter()
+            .map(|s| columns.iter().map(|(_, cell)| cell(s)).collect()),
+    );
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: Vec<_> = (0..columns.len()).map(|n| width(n).unwrap_or(0)).collect();
+    let mut out = String::new();
+    for (number, row) in rows.iter().enumerate() {
+        for (column, (cell, &width)) in row.iter().zip(&widths).enumerate() {
+            // The first two are words, the others numbers.
+            let _ = match column {
+                0 | 1 => write!(out, "| {cell:<width$} "),
+                _ => write!(out, "| {cell:>width$} "),
+            };
         }
-    }
-
-    fn of(&self, variant: Variant, sampled: u32) -> &Point {
-        let mut points = self.points.iter();
-        points
-            .find(|point| point.variant == variant && point.sampled == sampled)
-            .expect("it was measured")
-    }
-
-    /// Microseconds of CPU that a request has more than one without tracing,
-    /// of the same round.
-    fn added(&self, point: &Point) -> Spread {
-        let none = self.of(Variant::None, SAMPLINGS[0]);
-        let pairs = point.rounds.iter().zip(&none.rounds);
-        Spread::of(pairs.map(|(it, none)| (it.cpu - none.cpu) / 1000.0))
-    }
-
-    /// How that is to the tracer that is built in, of the same sampling.
-    fn ratio(&self, point: &Point) -> f64 {
-        let built_in = self.of(Variant::BuiltIn, point.sampled);
-        self.added(point).median / self.added(built_in).median
-    }
-
-    /// Fails if a span of ours did not come.
-    pub fn assert_complete(&self) {
-        for point in &self.points {
-            if point.variant.stats_prefix().is_some() {
-                let (sampled, received) = (point.spans.sampled, point.spans.received);
-                let name = point.variant.name();
-                assert_eq!(sampled, Some(received), "{name}, {} %", point.sampled);
-            }
-        }
-    }
-
-    /// Writes the record and the chart.
-    pub fn keep(&self, date: &str) {
-        let record = workspace_root().join(format!("tests/bench/record/{date}.csv"));
-        std::fs::create_dir_all(record.parent().expect("a folder")).expect("the folder");
-        std::fs::write(record, self.csv(date)).expect("the record");
-        std::fs::write(workspace_root().join("docs/bench.svg"), self.svg()).expect("the chart");
-    }
-
-    fn csv(&self, date: &str) -> String {
-        let mut csv = format!(
-            "# {date}; {}; {}; {} rounds of {} requests\nvariant,sampled_percent,round,cpu_ns_per_request,requests_per_second\n",
-            machine(),
-            harness_envoy(),
-            self.rounds,
-            self.requests
-        );
-        for point in &self.points {
-            for (round, measured) in point.rounds.iter().enumerate() {
-                let _ = writeln!(
-                    csv,
-                    "\"{}\",{},{},{:.0},{:.0}",
-                    point.variant.name(),
-                    point.sampled,
-                    round + 1,
-                    measured.cpu,
-                    measured.rate
-                );
-            }
-        }
-        csv
-    }
-
-    /// Bars of the added CPU time; readable on light and on dark.
-    fn svg(&self) -> String {
-        const LEFT: f64 = 250.0;
-        const WIDTH: f64 = 760.0;
-        const BAR: f64 = 14.0;
-        let traced: Vec<Variant> = crate::variant::all()[1..].to_vec();
-        let groups = SAMPLINGS.len() as f64;
-        let height = groups * (traced.len() as f64 * (BAR + 4.0) + 34.0) + 20.0;
-        let most = self.points.iter().map(|point| self.added(point).high);
-        let most = most.fold(1.0, f64::max);
-        let mut svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" font-size=\"12\" fill=\"#808080\">\n<title>CPU time added to a request, in microseconds</title>\n"
-        );
-        let mut y = 10.0;
-        for sampled in SAMPLINGS {
-            y += 16.0;
-            let _ = writeln!(
-                svg,
-                "<text x=\"0\" y=\"{y}\" font-weight=\"bold\">added CPU a request, {sampled} % sampled</text>"
-            );
-            y += 8.0;
-            for variant in &traced {
-                let added = self.added(self.of(*variant, sampled)).median;
-                let colour = match variant.stats_prefix() {
-                    Some(_) => "#2a78d6",
-                    None => "#a0a0a0",
+        out.push_str("|\n");
+        if number == 0 {
+            for (column, width) in widths.iter().enumerate() {
+                let line = "-".repeat(width + 1);
+                let _ = match column {
+                    0 | 1 => write!(out, "|{line}-"),
+                    _ => write!(out, "|{line}:"),
                 };
-                let length = (added.max(0.0) / most) * (WIDTH - LEFT - 70.0);
-                let text = y + BAR - 3.0;
-                let _ = writeln!(
-                    svg,
-                    "<text x=\"{}\" y=\"{text}\" text-anchor=\"end\">{}</text><rect x=\"{LEFT}\" y=\"{y}\" width=\"{length:.1}\" height=\"{BAR}\" fill=\"{colour}\"/><text x=\"{:.1}\" y=\"{text}\">{added:.1} µs</text>",
-                    LEFT - 8.0,
-                    variant.name(),
-                    LEFT + length + 6.0,
-                );
-                y += BAR + 4.0;
             }
-            y += 10.0;
+            out.push_str("|\n");
         }
-        svg + "</svg>\n"
     }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let none = self.of(Variant::None, SAMPLINGS[0]);
-        let cpu = Spread::of(none.rounds.iter().map(|measured| measured.cpu / 1000.0));
-        writeln!(f, "{}; {}", machine(), harness_envoy())?;
-        writeln!(
-            f,
-            "without tracing a request takes {:.1} µs of Envoy's CPU ({:.1} to {:.1})\n",
-            cpu.median, cpu.low, cpu.high
-        )?;
-        writeln!(
-            f,
-            "| | sampled | added CPU, µs | middle half | to built-in | requests/s | p50, p99 at 2000/s | RSS, MB | spans came |"
-        )?;
-        writeln!(f, "|---|---|---|---|---|---|---|---|---|")?;
-        for point in &self.points {
-            let added = self.added(point);
-            let rate = Spread::of(point.rounds.iter().map(|measured| measured.rate));
-            let latency = point.latency.map_or(String::new(), |(p50, p99)| {
-                format!("{:.2}, {:.2} ms", millis(p50), millis(p99))
-            });
-            let spans = match (point.variant, point.spans.sampled) {
-                (Variant::None, _) => String::new(),
-                (_, Some(sampled)) => format!("{} of {sampled}", point.spans.received),
-                (_, None) => point.spans.received.to_string(),
-            };
-            let (sampled, added, ratio) = match point.variant {
-                Variant::None => Default::default(),
-                _ => (
-                    format!("{} %", point.sampled),
-                    format!(
-                        "{:.1} | {:.1} to {:.1}",
-                        added.median, added.low, added.high
-                    ),
-                    format!("{:.2}", self.ratio(point)),
-                ),
-            };
-            let added = if added.is_empty() {
-                " | ".to_owned()
-            } else {
-                added
-            };
-            writeln!(
-                f,
-                "| {} | {sampled} | {added} | {ratio} | {:.0} | {latency} | {:.1} | {spans} |",
-                point.variant.name(),
-                rate.median,
-                point.resident as f64 / 1e6,
-            )?;
-        }
-        Ok(())
-    }
-}
-
-fn millis(time: std::time::Duration) -> f64 {
-    time.as_secs_f64() * 1000.0
-}
-
-/// The CPU's model and the number of cores.
-fn machine() -> String {
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let value = |key: &str| {
-        let line = info.lines().find(|line| line.starts_with(key))?;
-        Some(line.split_once(':')?.1.trim().to_owned())
-    };
-    let cores = info.lines().filter(|line| line.starts_with("processor"));
-    let model = value("model name").unwrap_or_else(|| "unknown CPU".to_owned());
-    format!("{model}, {} cores", cores.count())
-}
-
-fn harness_envoy() -> String {
-    format!("Envoy 1.{}", harness::envoy::minor_version())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_spread_is_the_middle_half() {
-        let spread = Spread::of([9.0, 1.0, 5.0, 3.0, 7.0]);
-        let expected = Spread {
-            low: 3.0,
-            median: 5.0,
-            high: 7.0,
-        };
-        assert_eq!(spread, expected);
-        assert_eq!(Spread::of([2.0, 4.0]).median, 3.0);
-        assert_eq!(Spread::of([2.0]).high, 2.0);
-    }
+    out
 }

@@ -1,124 +1,124 @@
-//! What is compared, as changes to the gateway of `envoy-configs/`.
+//! What is measured: each variant is the gateway of `envoy-configs/` with another tracing.
 
-use harness::{Artefact, Envoy, EnvoyBuilder, workspace_root};
+use harness::{Artefact, workspace_root};
 
-/// How Envoy traces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Variant {
-    /// Not at all.
-    None,
-    /// By the OpenTelemetry tracer that is built into it, as it comes.
-    BuiltIn,
-    /// By the same with batches as large as ours.
-    BuiltIn512,
-    /// By the Wasm filter.
-    Wasm,
-    /// By the native filter.
-    Native,
-    /// By the native tracer.
-    NativeTracer,
+/// The listener's port in the configuration.
+pub(crate) const LISTENER: u16 = 10000;
+
+/// What every request brings along; the first two become attributes.
+pub(crate) const HEADERS: [(&str, &[u8]); 5] = [
+    ("x-tenant", b"acme"),
+    ("x-app-version", b"4.2.1"),
+    (
+        "user-agent",
+        b"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+    ),
+    ("accept", b"application/json"),
+    ("accept-language", b"en"),
+];
+
+/// The same custom tags for all: Envoy's words are ours.
+const CUSTOM_TAGS: &str = "custom_tags: [\
+    { tag: tenant, request_header: { name: x-tenant } }, \
+    { tag: app.version, request_header: { name: x-app-version } }, \
+    { tag: environment, literal: { value: production } }]";
+
+/// One way to trace.
+pub(crate) struct Variant {
+    /// What it is called in tables, and in the record.
+    pub(crate) name: &'static str,
+    /// Whether its spans must all arrive.
+    pub(crate) is_ours: bool,
+    /// What stands for a filter of ours in its configuration.
+    pub(crate) artefact: Artefact,
+    /// Its configuration, of the gateway's and how many percent of the requests are sampled.
+    pub(crate) config: fn(&str, u32) -> String,
+    /// Envoy's counter of sampled requests; none if there is no tracing.
+    pub(crate) sampled_stat: Option<&'static str>,
 }
 
-/// The shares that are sampled, in percent.
-pub const SAMPLINGS: [u32; 3] = [100, 1, 0];
+/// The name of the variant that the others are compared to.
+pub(crate) const NONE: &str = "none";
+/// The name of Envoy's own tracer as it comes.
+pub(crate) const BUILT_IN: &str = "built-in";
 
-/// All of them, in the order of the tables.
-pub fn all() -> [Variant; 6] {
-    [
-        Variant::None,
-        Variant::BuiltIn,
-        Variant::BuiltIn512,
-        Variant::Wasm,
-        Variant::Native,
-        Variant::NativeTracer,
-    ]
+/// All variants. One more needs a line here, and a colour in the chart.
+pub(crate) const VARIANTS: [Variant; 6] = [
+    Variant {
+        name: NONE,
+        is_ours: false,
+        artefact: Artefact::Wasm,
+        config: |edge, _| without_filter(edge),
+        sampled_stat: None,
+    },
+    Variant {
+        name: BUILT_IN,
+        is_ours: false,
+        artefact: Artefact::Wasm,
+        config: built_in,
+        sampled_stat: Some("http.edge.tracing.random_sampling"),
+    },
+    Variant {
+        name: "built-in, batches of 512",
+        is_ours: false,
+        artefact: Artefact::Wasm,
+        config: |edge, percent| built_in(edge, percent) + BATCHES_OF_512,
+        sampled_stat: Some("http.edge.tracing.random_sampling"),
+    },
+    Variant {
+        name: "wasm filter",
+        is_ours: true,
+        artefact: Artefact::Wasm,
+        config: filter,
+        sampled_stat: Some("wasmcustom.sidespan.spans_created"),
+    },
+    Variant {
+        name: "native filter",
+        is_ours: true,
+        artefact: Artefact::Module,
+        config: filter,
+        sampled_stat: Some("dynamicmodulescustom.sidespan.spans_created"),
+    },
+    Variant {
+        name: "native tracer",
+        is_ours: true,
+        artefact: Artefact::Module,
+        config: |_, percent| tracer(percent),
+        sampled_stat: Some("dynamicmodulescustom.sidespan.spans_created"),
+    },
+];
+
+/// As many spans in a message as ours has, in place of 5.
+const BATCHES_OF_512: &str = "\
+layered_runtime:
+  layers:
+  - name: bench
+    static_layer: { tracing.opentelemetry.min_flush_spans: 512 }
+";
+
+/// The filter with one span for each request: the built-in tracer makes one, too.
+fn filter(edge: &str, percent: u32) -> String {
+    const SERVICE_NAME: &str = "                    service_name: edge\n";
+    let ratio = f64::from(percent) / 100.0;
+    let keys = [
+        "span: { upstream_span: false }".to_owned(),
+        format!("sampler: {{ ratio: {ratio} }}"),
+        CUSTOM_TAGS.to_owned(),
+    ];
+    let keys = keys.map(|key| format!("                    {key}\n"));
+    replace(
+        edge,
+        SERVICE_NAME,
+        &(SERVICE_NAME.to_owned() + &keys.concat()),
+    )
 }
 
-const SPAN: &str = "service_name: edge\n";
-const EXPORTER: &str = "exporter: { otlp_grpc: { cluster: otel-collector } }";
-const TRACING_TAGS: &str = "custom_tags:
-            - { tag: tenant, request_header: { name: x-tenant } }
-            - { tag: user.id, request_header: { name: x-user-id } }
-            - { tag: environment, literal: { value: bench } }";
-const FILTER_TAGS: &str = "custom_tags:
-                    - { tag: tenant, request_header: { name: x-tenant } }
-                    - { tag: user.id, request_header: { name: x-user-id } }
-                    - { tag: environment, literal: { value: bench } }";
-
-impl Variant {
-    /// As tables name it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::None => "no tracing",
-            Self::BuiltIn => "built-in tracer",
-            Self::BuiltIn512 => "built-in tracer, batches of 512",
-            Self::Wasm => "Sidespan, Wasm filter",
-            Self::Native => "Sidespan, native filter",
-            Self::NativeTracer => "Sidespan, native tracer",
-        }
-    }
-
-    /// Where its stats are, if it is ours.
-    pub fn stats_prefix(self) -> Option<&'static str> {
-        match self {
-            Self::None | Self::BuiltIn | Self::BuiltIn512 => None,
-            Self::Wasm => Some(Artefact::Wasm.stats_prefix()),
-            Self::Native | Self::NativeTracer => Some(Artefact::Module.stats_prefix()),
-        }
-    }
-
-    /// The gateway with it.
-    pub fn envoy(self, sampled: u32) -> EnvoyBuilder {
-        let ratio = f64::from(sampled) / 100.0;
-        let filter = |artefact| {
-            Envoy::from_file("envoy-configs/edge.yaml")
-                .artefact(artefact)
-                .replace(SPAN, format!("{SPAN}                    span: {{ upstream_span: false }}\n"))
-                .replace(
-                    EXPORTER,
-                    format!("{EXPORTER}\n                    sampler: {{ ratio: {ratio} }}\n                    {FILTER_TAGS}"),
-                )
-        };
-        match self {
-            Self::None => Envoy::from_yaml(without_filter("")),
-            Self::BuiltIn => Envoy::from_yaml(without_filter(&built_in(sampled))),
-            Self::BuiltIn512 => Envoy::from_yaml(
-                without_filter(&built_in(sampled))
-                    + "layered_runtime: { layers: [{ name: static, static_layer: { tracing.opentelemetry.min_flush_spans: 512 } }] }\n",
-            ),
-            Self::Wasm => filter(Artefact::Wasm),
-            Self::Native => filter(Artefact::Module),
-            Self::NativeTracer => Envoy::from_file("envoy-configs/module-tracer.yaml").replace(
-                "spawn_upstream_span: true",
-                format!("random_sampling: {{ value: {sampled} }}\n            {TRACING_TAGS}"),
-            ),
-        }
-    }
-}
-
-/// The gateway without the filter, and with other keys of its HTTP connection
-/// manager.
-fn without_filter(tracing: &str) -> String {
-    let path = workspace_root().join("envoy-configs/edge.yaml");
-    let text = std::fs::read_to_string(path).expect("the gateway");
-    let (before, rest) = text
-        .split_once("          - name: sidespan\n")
-        .expect("the filter");
-    let (_, router) = rest
-        .split_once("          - name: envoy.filters.http.router")
-        .expect("the router");
-    let before = before.replace(
-        "          http_filters:\n",
-        &format!("{tracing}          http_filters:\n"),
-    );
-    format!("{before}          - name: envoy.filters.http.router{router}")
-}
-
-fn built_in(sampled: u32) -> String {
-    format!(
+fn built_in(edge: &str, percent: u32) -> String {
+    const FILTERS: &str = "          http_filters:\n";
+    let tracing = format!(
         r#"          tracing:
-            random_sampling: {{ value: {sampled} }}
-            {TRACING_TAGS}
+            random_sampling: {{ value: {percent} }}
+            {CUSTOM_TAGS}
             provider:
               name: envoy.tracers.opentelemetry
               typed_config:
@@ -126,5 +126,32 @@ fn built_in(sampled: u32) -> String {
                 grpc_service: {{ envoy_grpc: {{ cluster_name: otel-collector }} }}
                 service_name: edge
 "#
-    )
+    );
+    replace(&without_filter(edge), FILTERS, &(tracing + FILTERS))
+}
+
+/// The gateway whose own tracer is ours, with one span for each request, too.
+fn tracer(percent: u32) -> String {
+    const SPANS: &str = "            spawn_upstream_span: true\n";
+    let path = workspace_root().join("envoy-configs/module-tracer.yaml");
+    let text = std::fs::read_to_string(path).expect("the gateway with the tracer");
+    let keys = [
+        format!("random_sampling: {{ value: {percent} }}"),
+        CUSTOM_TAGS.to_owned(),
+    ];
+    let keys = keys.map(|key| format!("            {key}\n"));
+    replace(&text, SPANS, &keys.concat())
+}
+
+fn without_filter(edge: &str) -> String {
+    const ROUTER: &str = "          - name: envoy.filters.http.router";
+    let parts = edge.split_once("          - name: sidespan\n");
+    let (before, rest) = parts.expect("the gateway has the filter");
+    let (_, router) = rest.split_once(ROUTER).expect("the gateway has a router");
+    format!("{before}{ROUTER}{router}")
+}
+
+fn replace(text: &str, from: &str, to: &str) -> String {
+    assert_eq!(text.matches(from).count(), 1, "{from:?} in the gateway");
+    text.replace(from, to)
 }

@@ -70,11 +70,12 @@ pub fn run_paced(
     connections: usize,
     per_second: u64,
     duration: Duration,
+    headers: &[(&str, &[u8])],
 ) -> LoadReport {
     assert!(per_second > 0, "a pace needs a request");
     let taken = AtomicU64::new(0);
     let start = Instant::now();
-    load(addr, path, connections, &[], || {
+    load(addr, path, connections, headers, || {
         let number = taken.fetch_add(1, Ordering::Relaxed);
         let after = Duration::from_nanos(number * 1_000_000_000 / per_second);
         if after >= duration {

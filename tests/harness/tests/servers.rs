@@ -270,7 +270,7 @@ fn a_load_for_a_time() {
 fn a_load_at_a_pace() {
     let upstream = Upstream::start();
     let duration = Duration::from_millis(500);
-    let report = load::run_paced(upstream.addr(), "/", 4, 300, duration);
+    let report = load::run_paced(upstream.addr(), "/", 4, 300, duration, &[]);
     assert_eq!((report.ok, report.failed), (150, 0));
     // The last one is due after 149 of 150 intervals.
     assert!(report.elapsed >= duration.mul_f64(149.0 / 150.0));
@@ -281,7 +281,7 @@ fn a_slow_server_is_behind_the_pace() {
     let upstream = Upstream::start();
     // One connection makes 20 requests a second of 100.
     let duration = Duration::from_millis(200);
-    let report = load::run_paced(upstream.addr(), "/delay/50", 1, 100, duration);
+    let report = load::run_paced(upstream.addr(), "/delay/50", 1, 100, duration, &[]);
     assert_eq!(report.ok, 20);
     // The last one is due after 190 ms and answered after 20 · 50 ms.
     assert!(report.max >= Duration::from_millis(810), "{report:?}");

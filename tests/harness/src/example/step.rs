@@ -396,7 +396,7 @@ fn while_under_load<T>(
         let load = scope.spawn(|| {
             let mut sum = LoadReport::default();
             while !over.load(Ordering::Relaxed) {
-                let part = load::run_paced(addr, path, 8, per_second, PART);
+                let part = load::run_paced(addr, path, 8, per_second, PART, &[]);
                 sum.ok += part.ok;
                 sum.failed += part.failed;
                 sum.max = sum.max.max(part.max);
