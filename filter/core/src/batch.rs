@@ -132,11 +132,6 @@ impl BatchSpanProcessor {
         }
     }
 
-    /// An empty queue with the same limits.
-    pub(crate) fn empty_one(&self) -> Self {
-        Self::new(self.config.clone(), self.max_batch_bytes)
-    }
-
     /// Takes the spans of a stream that ended at `now`, and counts them.
     pub fn add(&mut self, ended: &Ended, stats: &mut Stats, now: u64) {
         // If there is room for one only, the other one has its parent.
@@ -195,7 +190,7 @@ impl BatchSpanProcessor {
         }
     }
 
-    /// Takes what another queue with the same limits has, as far as there is
+    /// Takes what another queue has, as far as there is
     /// room, and gives the number of spans that it has none for. Of the other
     /// nothing was taken yet.
     pub(crate) fn take_in(&mut self, mut other: Self) -> usize {

@@ -1,6 +1,6 @@
 //! Spans to a collector: the queue and its exports, with books that balance.
 
-use crate::batch::{BatchSpanProcessor, nanos};
+use crate::batch::{BatchConfig, BatchSpanProcessor, nanos};
 use crate::config::Config;
 use crate::exporter::{Callout, CalloutId, CalloutOutcome, Exporter, Fate, Notice, Target};
 use crate::otlp::Envelope;
@@ -83,9 +83,9 @@ impl Delivery {
         &mut self.queue
     }
 
-    /// A queue with the same limits, for a worker to fill.
-    pub fn outbox(&self) -> BatchSpanProcessor {
-        self.queue.empty_one()
+    /// A queue with these limits, for a worker to fill.
+    pub fn outbox(&self, limits: BatchConfig) -> BatchSpanProcessor {
+        BatchSpanProcessor::new(limits, self.exporter.max_batch_bytes())
     }
 
     /// Takes what a worker's queue has into its own, as far as there is room.
@@ -189,6 +189,12 @@ impl Delivery {
             took: ended.took,
             notice: ended.notice,
         })
+    }
+
+    /// The host forgot a callout with whatever made it: its spans are sent
+    /// again. That is no failure of the collector's.
+    pub fn recall(&mut self, id: CalloutId, now: u64) {
+        self.exporter.recall(id, &mut self.queue, now);
     }
 
     /// Whether every span was exported or given up.

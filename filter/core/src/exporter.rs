@@ -458,6 +458,16 @@ impl Exporter {
         spans
     }
 
+    /// Takes back what is under way with a call of which nobody will tell what
+    /// became, as to be sent again at once.
+    pub(crate) fn recall(&mut self, id: CalloutId, queue: &mut BatchSpanProcessor, now: u64) {
+        if let Some(index) = self.in_flight.iter().position(|call| call.id == id) {
+            let InFlight { mut batch, .. } = self.in_flight.swap_remove(index);
+            batch.failures = batch.failures.max(1);
+            queue.give_back(batch, now);
+        }
+    }
+
     /// Takes over what another exporter has under way, as to be sent again at
     /// once, and what its collector asked for.
     pub(crate) fn adopt(&mut self, other: Self, queue: &mut BatchSpanProcessor, now: u64) {

@@ -25,6 +25,7 @@ use std::collections::HashSet;
 struct Worker {
     source: SpanSource,
     outbox: BatchSpanProcessor,
+    limits: BatchConfig,
     stats: Stats,
 }
 
@@ -32,7 +33,8 @@ impl Worker {
     fn new(config: &Config, delivery: &Delivery, number: u8) -> Self {
         Self {
             source: SpanSource::new(config.clone(), &Host::default(), [number + 1; 32]),
-            outbox: delivery.outbox(),
+            outbox: delivery.outbox(config.batch.clone()),
+            limits: config.batch.clone(),
             stats: Stats::default(),
         }
     }
@@ -52,7 +54,7 @@ impl Worker {
 
     /// What the main thread takes.
     fn hand_over(&mut self, delivery: &mut Delivery) {
-        let empty = delivery.outbox();
+        let empty = delivery.outbox(self.limits.clone());
         delivery.take_in(std::mem::replace(&mut self.outbox, empty));
     }
 }

@@ -72,24 +72,19 @@ pub(crate) fn read(name: &str, document: &[u8]) -> Option<Option<Config>> {
 /// What a route says of its own, nothing if that is wrong; `None` if that is
 /// to be refused.
 pub(crate) fn read_route(name: &str, document: &[u8]) -> Option<RouteConfig> {
-    with(
-        &format!("route/{name}"),
-        |known| match sidespan_config::parse_route(&to_json(document.to_vec())) {
-            Ok(route) => {
-                known.bad = None;
-                Some(route)
-            }
-            Err(faults) => {
-                let strict = is_strict();
-                let consequence = match strict {
-                    true => "refused, SIDESPAN_STRICT is 1",
-                    false => "its route is as all others",
-                };
-                known.reject(document, &faults, consequence);
-                (!strict).then(RouteConfig::default)
-            }
-        },
-    )
+    let faults = match sidespan_config::parse_route(&to_json(document.to_vec())) {
+        Ok(route) => return Some(route),
+        Err(faults) => faults,
+    };
+    let strict = is_strict();
+    let consequence = match strict {
+        true => "refused, SIDESPAN_STRICT is 1",
+        false => "its route is as all others",
+    };
+    with(&format!("route/{name}"), |known| {
+        known.reject(document, &faults, consequence);
+    });
+    (!strict).then(RouteConfig::default)
 }
 
 impl Documents {

@@ -20,6 +20,7 @@ use sidespan_core::exporter::{CalloutId, CalloutOutcome, ExporterConfig, Notice}
 use sidespan_core::id::IdGenerator;
 use sidespan_core::stats::{Level, Stat, Stats};
 use sidespan_core::stream::Ended;
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -182,8 +183,7 @@ impl Ticker {
                     drop(alarm);
                     match scheduler {
                         Some(scheduler) => scheduler.commit(),
-                        // Nothing can be sent; what there is can be counted.
-                        None => guard::call((), on_turn),
+                        None => guard::call((), on_turn_without_host),
                     }
                     lock(&self.state)
                 }
@@ -273,9 +273,10 @@ fn with_hub<T>(f: impl FnOnce(&mut Hub) -> T) -> T {
     f(lock(&HUB).get_or_insert_default())
 }
 
-fn empty_outbox(delivery: &Delivery) -> Outbox {
+/// One that holds what the document says of each worker.
+fn empty_outbox(delivery: &Delivery, limits: &BatchConfig) -> Outbox {
     Outbox {
-        queue: delivery.outbox(),
+        queue: delivery.outbox(limits.clone()),
         stats: Stats::default(),
     }
 }
@@ -309,7 +310,7 @@ pub(crate) fn exporter(config: &sidespan_core::config::Config) -> Arc<Exporter> 
         if !delivery.warnings().is_empty() {
             hub.news.warn(&delivery.warnings().join("; "));
         }
-        let outbox = || Mutex::new(empty_outbox(&delivery));
+        let outbox = || Mutex::new(empty_outbox(&delivery, &key.batch));
         let shared = Arc::new(Exporter {
             outboxes: std::iter::repeat_with(outbox).take(workers).collect(),
             is_called: AtomicBool::new(false),
@@ -354,7 +355,12 @@ pub(crate) fn join_tracer(config: TracerConfig, metrics: Metrics) {
 /// A configuration of the tracer goes. Any thread.
 pub(crate) fn leave_tracer(config: TracerConfig) {
     with_hub(|hub| {
-        hub.publish(now());
+        let now = now();
+        let is_last = hub.counters.iter().all(|counter| counter.config == config);
+        if hub.hosts.is_empty() && is_last {
+            hub.unpublished.export_millis.clear();
+            hub.give_up(now);
+        }
         hub.counters.retain(|counter| counter.config != config);
     });
 }
@@ -364,6 +370,7 @@ pub(crate) fn leave_tracer(config: TracerConfig) {
 /// counted. Any thread.
 pub(crate) fn leave(config: Config) {
     let now = now();
+    let _sending = Sending::begin();
     let scheduler = with_hub(|hub| {
         let index = hub.hosts.iter().position(|host| host.config == config)?;
         let (gone, left): (Vec<_>, Vec<_>) = std::mem::take(&mut hub.calls)
@@ -371,16 +378,15 @@ pub(crate) fn leave(config: Config) {
             .partition(|call| call.host == config);
         hub.calls = left;
         for call in gone {
-            hub.book(&call.exporter, call.id, CalloutOutcome::Reset, now);
-        }
-        if hub.hosts.len() == 1 {
-            hub.collect(now);
-            for export in &mut hub.exports {
-                export.delivery.give_up();
+            let mut exports = hub.exports.iter_mut();
+            let its = exports.find(|export| Arc::ptr_eq(&export.shared, &call.exporter));
+            if let Some(export) = its {
+                export.delivery.recall(call.id, now);
             }
-            hub.publish(now);
-            hub.exports
-                .retain(|export| Arc::strong_count(&export.shared) > 1);
+        }
+        // Spans of a tracer wait for another host.
+        if hub.hosts.len() == 1 && hub.counters.is_empty() {
+            hub.give_up(now);
         }
         hub.hosts.remove(index);
         let next = hub.hosts.last();
@@ -394,21 +400,65 @@ pub(crate) fn leave(config: Config) {
 /// The main thread's turn: takes what workers have, sends what is due,
 /// publishes, and says when it is to come again.
 pub(crate) fn on_turn() {
+    // Whatever happens in this one, there is another one.
+    TICKER.call(Duration::from_secs(1));
     let now = now();
     with_hub(|hub| hub.collect(now));
     send(now);
     let wait = with_hub(|hub| {
-        hub.end_orphans(now);
         hub.publish(now);
-        hub.tell_of_no_host();
+        hub.end_orphans(now);
         hub.next_turn(now)
     });
     TICKER.call(wait);
 }
 
+/// A turn that only counts, as nothing can be sent; on the thread that ticks,
+/// where Envoy takes no more than that.
+fn on_turn_without_host() {
+    TICKER.call(Duration::from_secs(1));
+    let now = now();
+    with_hub(|hub| {
+        if hub.hosts.is_empty() {
+            hub.collect(now);
+            hub.unpublished.export_millis.clear();
+            hub.publish(now);
+            hub.tell_of_no_host();
+        }
+    });
+}
+
+static SENDING: Mutex<()> = Mutex::new(());
+
+thread_local! {
+    static IS_SENDING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// While it lasts, no host goes, unless this very thread lets it go.
+struct Sending(Option<MutexGuard<'static, ()>>);
+
+impl Sending {
+    fn begin() -> Self {
+        if IS_SENDING.replace(true) {
+            return Self(None);
+        }
+        Self(Some(lock(&SENDING)))
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        if self.0.is_some() {
+            IS_SENDING.set(false);
+        }
+    }
+}
+
 /// Sends every export that is ready and may be under way.
 fn send(now: u64) {
     loop {
+        // No host may go between being chosen and having its call.
+        let _sending = Sending::begin();
         let Some((host, exporter, callout, target)) = with_hub(|hub| {
             let host = hub.hosts.last()?.config;
             hub.exports.iter_mut().find_map(|export| {
@@ -490,6 +540,7 @@ pub(crate) fn on_reset(host: Config, stream: u64) {
 }
 
 fn on_end(host: Config, stream: u64, is_whole: bool) {
+    TICKER.call(Duration::from_secs(1));
     fn lines(lines: &[(Vec<u8>, Vec<u8>)]) -> Vec<(&[u8], &[u8])> {
         lines
             .iter()
@@ -529,7 +580,7 @@ impl Hub {
             // Before the queues are looked at: what comes later calls again.
             export.shared.is_called.store(false, Ordering::Relaxed);
             for outbox in &export.shared.outboxes {
-                let empty = empty_outbox(&export.delivery);
+                let empty = empty_outbox(&export.delivery, &export.key.batch);
                 let mut filled = std::mem::replace(&mut *lock(outbox), empty);
                 export.delivery.take_in(filled.queue);
                 for (stat, n) in filled.stats.take() {
@@ -538,6 +589,17 @@ impl Hub {
             }
             export.delivery.on_tick(now);
         }
+    }
+
+    /// Nobody is left to send anything: what there is is lost, and counted.
+    fn give_up(&mut self, now: u64) {
+        self.collect(now);
+        for export in &mut self.exports {
+            export.delivery.give_up();
+        }
+        self.publish(now);
+        self.exports
+            .retain(|export| Arc::strong_count(&export.shared) > 1);
     }
 
     /// Exporters that nobody feeds deliver what they have, within 30 s.
@@ -650,8 +712,15 @@ impl Unpublished {
 
 /// Publishes what no host could, by way of a stream on its worker.
 pub(crate) fn publish_by(sink: &impl Sink, metrics: &Metrics) {
-    if IS_UNPUBLISHED.load(Ordering::Relaxed) && IS_UNPUBLISHED.swap(false, Ordering::Relaxed) {
-        with_hub(|hub| hub.unpublished.publish(sink, metrics));
+    if !IS_UNPUBLISHED.load(Ordering::Relaxed) {
+        return;
+    }
+    // No request waits for the main thread; the next one tries again.
+    if let Ok(mut hub) = HUB.try_lock() {
+        IS_UNPUBLISHED.store(false, Ordering::Relaxed);
+        hub.get_or_insert_default()
+            .unpublished
+            .publish(sink, metrics);
     }
 }
 

@@ -228,8 +228,8 @@ impl HttpFilter {
         self.response_header = tracing
             .config
             .response_header
-            .clone()
-            .zip(started.decision.told());
+            .as_ref()
+            .and_then(|name| Some((name.clone(), started.decision.told()?)));
         if let Some(tracer) = started.stream {
             self.state = State::Traced(tracer);
         }
@@ -487,13 +487,17 @@ impl MetadataTypes {
             known.0 == kind && known.1 == namespace && known.2 == key
         };
         let known = lock(&self.0).iter().find(is_it).map(|known| known.3);
-        if let Some(known) = known {
-            return read(known);
+        // Mostly it is of that type again; one that is not there has none.
+        if let Some(value) = known.and_then(read) {
+            return Some(value);
         }
         let (found, value) = [Kind::Text, Kind::Number, Kind::Truth]
             .into_iter()
+            .filter(|as_type| Some(*as_type) != known)
             .find_map(|as_type| Some((as_type, read(as_type)?)))?;
-        lock(&self.0).push((kind, namespace.to_owned(), key.to_owned(), found));
+        let mut all = lock(&self.0);
+        all.retain(|known| !is_it(&known));
+        all.push((kind, namespace.to_owned(), key.to_owned(), found));
         Some(value)
     }
 }

@@ -26,12 +26,15 @@ struct Tracing {
 }
 
 /// Keys of the document that are Envoy's to decide here, and where it is told.
-const ENVOYS: [(&str, &str); 5] = [
-    ("sampler", "random_sampling"),
-    ("rules", "random_sampling, or a route's tracing"),
-    ("keep", "nothing there"),
-    ("custom_tags", "custom_tags"),
-    ("route_metadata", "a route's tracing"),
+const ENVOYS: [(&str, &str); 8] = [
+    ("/sampler", "random_sampling"),
+    ("/rules", "random_sampling, or a route's tracing"),
+    ("/keep", "nothing there"),
+    ("/custom_tags", "custom_tags"),
+    ("/route_metadata", "a route's tracing"),
+    ("/propagation/incoming", "nothing there"),
+    ("/propagation/response_header", "nothing there"),
+    ("/span/upstream_span", "spawn_upstream_span"),
 ];
 
 /// Takes a configuration; main thread. `None` makes Envoy refuse it, which
@@ -66,8 +69,9 @@ pub(crate) fn on_config(
 
 fn warn_of_ignored(document: &[u8]) {
     let document: serde_json::Value = serde_json::from_slice(document).unwrap_or_default();
-    let is_there = |(key, _): &&(&str, &str)| document.get(key).is_some();
+    let is_there = |(key, _): &&(&str, &str)| document.pointer(key).is_some();
     for (key, place) in ENVOYS.iter().filter(is_there) {
+        let key = key.trim_start_matches('/').replace('/', ".");
         ffi::log(
             LogLevel::Warn,
             &format!(

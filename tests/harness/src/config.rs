@@ -102,12 +102,13 @@ pub(crate) fn replace_path(text: &str, from: &str, to: &str) -> String {
 /// says which side of the proxy its listener serves.
 pub(crate) fn with_module(text: &str, is_told_direction: bool) -> String {
     const WASM: &str = "\"@type\": type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
-    const MODULE: [&str; 4] = [
+    const MODULE: [&str; 3] = [
         "\"@type\": type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter",
         "dynamic_module_config: { name: sidespan }",
-        "filter_name: sidespan",
         "filter_config:",
     ];
+    // Each place has a name of its own, as its last good document goes by it.
+    let mut filters = 0;
     let mut out = String::with_capacity(text.len());
     let mut lines = text.split_inclusive('\n');
     let mut span = None;
@@ -117,6 +118,12 @@ pub(crate) fn with_module(text: &str, is_told_direction: bool) -> String {
             "traffic_direction: OUTBOUND" => span = Some("{ kind: client }"),
             WASM => {
                 let indent = &line[..line.len() - line.trim_start().len()];
+                filters += 1;
+                let name = match filters {
+                    1 => "filter_name: sidespan".to_owned(),
+                    n => format!("filter_name: sidespan-{n}"),
+                };
+                out.push_str(&format!("{indent}{name}\n"));
                 for line in MODULE {
                     out.push_str(&format!("{indent}{line}\n"));
                 }

@@ -247,8 +247,11 @@ impl SpanTagger {
         let extraction = self.propagator.extract(headers);
         let span = &tagged.span;
         let parent = span.parent.map(|parent| parent.span_id);
+        // The call of a filter has no headers of the request's.
+        let is_lost = !span.trace_state.is_empty() && headers.header(b"tracestate").is_none();
+        let state = is_lost.then_some(span.trace_state.as_str());
         self.propagator
-            .inject(&span.context, parent, None, &extraction, injector);
+            .inject(&span.context, parent, state, &extraction, injector);
     }
 
     /// Adds what the host says of a span that is sampled.
@@ -283,6 +286,7 @@ impl SpanTagger {
     fn tell(&self, tagged: &mut TaggedSpan, key: &str, value: &str) {
         let is_stable = self.config.attributes.is_stable();
         let has_request_body = tagged.has_request_body();
+        let is_child = tagged.span.parent.is_some_and(|parent| !parent.is_remote);
         let (kind, attributes) = (tagged.span.kind, &mut tagged.span.attributes);
         let number = || value.parse::<i64>().ok();
         // What Envoy does not know is a dash.
@@ -317,7 +321,13 @@ impl SpanTagger {
             ("peer.address", SpanKind::Server) => {
                 attributes.set_str(semconv::CLIENT_ADDRESS, split_host_port(value).0);
             }
-            ("peer.address", SpanKind::Client) => record_peer(value, attributes),
+            // Envoy has the caller there on the request's own span.
+            ("peer.address", SpanKind::Client) if is_child => record_peer(value, attributes),
+            ("upstream_address", SpanKind::Client) if !is_child => {
+                if let Some(address) = said {
+                    record_peer(address, attributes);
+                }
+            }
             ("upstream_address", SpanKind::Server) => {
                 if let Some(address) = said {
                     attributes.set_str(semconv::SIDESPAN_UPSTREAM_ADDRESS, address);
@@ -449,9 +459,12 @@ impl TaggedSpan {
         self.is_decided_here
     }
 
-    /// The host has decided anew. A span that was not recorded from its start
-    /// has what is said of it from here on.
+    /// The host has decided anew, which counts where it decided before. A span
+    /// that was not recorded from its start has what is said of it from here on.
     pub fn set_sampled(&mut self, is_sampled: bool) {
+        if !self.is_decided_here {
+            return;
+        }
         let flags = &mut self.span.context.flags;
         *flags = flags.with_sampled(is_sampled);
     }

@@ -1,7 +1,7 @@
 //! What a panic of the native module costs. There is none that we know of; a
 //! build that panics where a request asks for it shows what one would do.
 
-use crate::module::stage::{PATIENCE, Stage, stat_name};
+use crate::module::stage::{PATIENCE, Stage};
 use harness::{client, load};
 
 const TRAPPING: &str = "build/trap";
@@ -71,6 +71,4 @@ fn requests_that_all_panic_are_all_answered() {
     assert_eq!(client::get(stage.addr(), "/next").status, 200);
     let spans = stage.collector.wait_spans(1, PATIENCE);
     assert_eq!(spans.len(), 1);
-    let queued = stage.envoy.stat(&stat_name("spans_queued"));
-    assert!(queued.is_some());
 }

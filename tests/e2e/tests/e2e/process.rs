@@ -1,6 +1,6 @@
 //! One exporter for the whole process, whichever listeners feed it.
 
-use crate::module::stage::{EXPORTER, PATIENCE, envoy, stat_name};
+use crate::module::stage::{Asking, EXPORTER, PATIENCE, envoy, stat_name};
 use harness::{MockCollector, Upstream, client, load};
 use std::collections::HashSet;
 
@@ -54,6 +54,7 @@ fn four_workers_feed_one_exporter_in_whole_batches() {
         .start();
     let report = load::run(gateway.addr(10000), "/", 32, REQUESTS, &[]);
     assert_eq!((report.ok, report.failed), (REQUESTS, 0));
+    let _asking = Asking::start(gateway.addr(10000));
     let acknowledged = stat_name("spans_acknowledged");
     gateway.wait_stat(&acknowledged, |n| n == REQUESTS, PATIENCE);
     assert_eq!(

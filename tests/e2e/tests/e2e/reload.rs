@@ -325,6 +325,24 @@ fn a_configuration_that_went_leaves_no_timer_behind() {
     });
 }
 
+/// The new configuration counts what the old one could not deliver in its
+/// last thirty seconds.
+#[test]
+fn what_a_configuration_that_went_cannot_deliver_is_counted() {
+    const REQUESTS: u64 = 5;
+    let mut proxy = Reloading::start("undelivered", &quick("first"));
+    proxy.collector.stop();
+    for _ in 0..REQUESTS {
+        assert_eq!(client::get(proxy.addr(), "/").status, 200);
+    }
+    proxy.reload(&quick("second"));
+    proxy.wait_stat("spans_dropped.shutdown", |n| n == REQUESTS);
+    assert_eq!(proxy.stat("spans_created"), REQUESTS);
+    proxy
+        .envoy
+        .wait_log("spans are lost, their configuration went", PATIENCE);
+}
+
 /// Ten reloads under load, of which the tenth is in force when the proxy is
 /// told to end, requests and exports still under way.
 #[test]

@@ -181,9 +181,6 @@ fn the_call_of_another_filter_has_a_span() {
     assert_eq!(client::get(stage.addr(), "/orders").status, 200);
     let spans = stage.collector.wait_spans(3, PATIENCE);
     let server = of(&spans, SpanKind::Server);
-    for span in &spans {
-        eprintln!("XX {} {:?}", span.name(), texts(span));
-    }
     let mut calls = spans.iter().filter(|span| span.kind() == SpanKind::Client);
     let check = calls.find(|span| span.name() == "async service egress");
     let check = check.expect("a span of the check");
@@ -253,13 +250,15 @@ fn what_is_envoys_to_decide_is_told_to_be_ignored() {
     let stage = stage(|edge| {
         edge.replace(
             QUICK_EXPORTER,
-            format!("rules: []\n                    {QUICK_EXPORTER}"),
+            format!(
+                "rules: []\n                    propagation: {{ incoming: restart }}\n                    {QUICK_EXPORTER}"
+            ),
         )
     });
     client::get(stage.addr(), "/");
-    stage.envoy.wait_log(
-        "sidespan: rules is ignored, the tracer leaves that to Envoy",
-        PATIENCE,
-    );
+    for key in ["rules", "propagation.incoming"] {
+        let line = format!("sidespan: {key} is ignored, the tracer leaves that to Envoy");
+        stage.envoy.wait_log(&line, PATIENCE);
+    }
     stage.collector.wait_spans(2, PATIENCE);
 }
