@@ -134,6 +134,29 @@ fn no_span_waits_longer_for_having_been_with_a_worker() {
     assert_eq!(exports(&mut delivery, NOW + SECOND)[0].len(), 2);
 }
 
+/// A host that goes takes its calls along: their spans go again at once, and
+/// the collector is not taken to be failing.
+#[test]
+fn what_a_host_forgot_is_sent_again_and_is_no_failure() {
+    let (mut delivery, mut workers) = set_up(BatchConfig::default(), 1);
+    for _ in 0..3 {
+        workers[0].end_span(NOW);
+    }
+    workers[0].hand_over(&mut delivery);
+    let now = NOW + SECOND;
+    delivery.on_tick(now);
+    let first = delivery.next_callout(now).expect("an export");
+    assert!(delivery.next_callout(now).is_none());
+    delivery.recall(first.id, now);
+    // Nobody knows it any more.
+    delivery.recall(first.id, now);
+    assert_eq!(delivery.level(Level::SpansInFlight), 0);
+    let second = delivery.next_callout(now).expect("the same again");
+    assert_eq!(spans(&second), spans(&first));
+    let counted: Vec<_> = delivery.stats().take().collect();
+    assert_eq!(counted, [(Stat::Retries, 1)]);
+}
+
 proptest! {
     /// Whatever workers do: the bound holds, and each span is in an export or
     /// counted, once.

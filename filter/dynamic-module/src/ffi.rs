@@ -1202,6 +1202,12 @@ extern "C" fn envoy_dynamic_module_on_http_filter_per_route_config_destroy(route
     });
 }
 
+// Workers share these by Envoy's pointers, of which the compiler knows nothing.
+const fn is_shared<T: Send + Sync>() {}
+const _: () = is_shared::<FilterConfig>();
+const _: () = is_shared::<RouteConfig>();
+const _: () = is_shared::<crate::tracer::TracerConfig>();
+
 /// A filter with its configuration, which Envoy keeps for as long.
 struct Held {
     config: *const FilterConfig,
