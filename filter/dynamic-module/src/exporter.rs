@@ -233,6 +233,7 @@ struct Call {
     stream: u64,
     exporter: Arc<Exporter>,
     id: CalloutId,
+    began_unix_nanos: u64,
     headers: Vec<(Vec<u8>, Vec<u8>)>,
     body: Vec<u8>,
     trailers: Vec<(Vec<u8>, Vec<u8>)>,
@@ -378,11 +379,7 @@ pub(crate) fn leave(config: Config) {
             .partition(|call| call.host == config);
         hub.calls = left;
         for call in gone {
-            let mut exports = hub.exports.iter_mut();
-            let its = exports.find(|export| Arc::ptr_eq(&export.shared, &call.exporter));
-            if let Some(export) = its {
-                export.delivery.recall(call.id, now);
-            }
+            hub.recall(&call, now);
         }
         // Spans of a tracer wait for another host.
         if hub.hosts.len() == 1 && hub.counters.is_empty() {
@@ -404,6 +401,7 @@ pub(crate) fn on_turn() {
     TICKER.call(Duration::from_secs(1));
     let now = now();
     with_hub(|hub| hub.collect(now));
+    leave_old_hosts(now);
     send(now);
     let wait = with_hub(|hub| {
         hub.publish(now);
@@ -483,6 +481,7 @@ fn send(now: u64) {
                 stream,
                 exporter,
                 id: callout.id,
+                began_unix_nanos: now,
                 headers: Vec::new(),
                 body: Vec::new(),
                 trailers: Vec::new(),
@@ -548,10 +547,10 @@ fn on_end(host: Config, stream: u64, is_whole: bool) {
             .collect()
     }
     let now = now();
-    with_hub(|hub| {
+    let is_known = with_hub(|hub| {
         let is_it = |call: &Call| call.host == host && call.stream == stream;
         let Some(index) = hub.calls.iter().position(is_it) else {
-            return;
+            return false;
         };
         let call = hub.calls.swap_remove(index);
         let outcome = if is_whole {
@@ -564,7 +563,11 @@ fn on_end(host: Config, stream: u64, is_whole: bool) {
             CalloutOutcome::Reset
         };
         hub.book(&call.exporter, call.id, outcome, now);
+        true
     });
+    if !is_known {
+        return;
+    }
     send(now);
     let wait = with_hub(|hub| {
         hub.publish(now);
@@ -573,7 +576,40 @@ fn on_end(host: Config, stream: u64, is_whole: bool) {
     TICKER.call(wait);
 }
 
+/// Takes back what is under way by way of hosts that are no longer the newest,
+/// once it had its time: what a configuration has under way when it goes,
+/// Envoy ends on whichever thread lets it go.
+fn leave_old_hosts(now: u64) {
+    const TIME: u64 = 2_000_000_000;
+    let _sending = Sending::begin();
+    let old = with_hub(|hub| {
+        let newest = hub.hosts.last().map(|host| host.config);
+        let is_old = |call: &Call| {
+            Some(call.host) != newest && now.saturating_sub(call.began_unix_nanos) > TIME
+        };
+        let (old, kept): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut hub.calls).into_iter().partition(is_old);
+        hub.calls = kept;
+        for call in &old {
+            hub.recall(call, now);
+        }
+        old
+    });
+    for call in old {
+        // Tells us of it at once, and we no longer know it.
+        call.host.reset_stream(call.stream);
+    }
+}
+
 impl Hub {
+    /// A call goes with its host: its spans are sent again.
+    fn recall(&mut self, call: &Call, now: u64) {
+        let mut exports = self.exports.iter_mut();
+        if let Some(export) = exports.find(|export| Arc::ptr_eq(&export.shared, &call.exporter)) {
+            export.delivery.recall(call.id, now);
+        }
+    }
+
     /// Takes what workers have, and lets time go by.
     fn collect(&mut self, now: u64) {
         for export in &mut self.exports {

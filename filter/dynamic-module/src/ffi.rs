@@ -369,6 +369,11 @@ unsafe extern "C" {
     );
     fn envoy_dynamic_module_callback_http_filter_config_scheduler_delete(scheduler: *mut c_void);
 
+    // Main thread only. Calls the hook for a reset before it returns.
+    fn envoy_dynamic_module_callback_http_filter_config_reset_http_stream(
+        config: ConfigPtr,
+        id: u64,
+    );
     // Main thread only. 0 is success: then the id is written, and hooks follow
     // until `…complete` or `…reset`. Otherwise none does.
     fn envoy_dynamic_module_callback_http_filter_config_start_http_stream(
@@ -589,6 +594,15 @@ impl Config {
     pub(crate) fn scheduler(self) -> Scheduler {
         // SAFETY: takes a configuration that is alive.
         Scheduler(unsafe { envoy_dynamic_module_callback_http_filter_config_scheduler_new(self.0) })
+    }
+
+    /// Ends a request of the process itself; main thread. Its hook for a reset
+    /// is called at once.
+    pub(crate) fn reset_stream(self, id: u64) {
+        // SAFETY: the configuration is alive; an id that has ended is nothing.
+        unsafe {
+            envoy_dynamic_module_callback_http_filter_config_reset_http_stream(self.0, id);
+        }
     }
 
     /// Starts a request of the process itself; main thread. Gives its id,

@@ -1,7 +1,9 @@
 //! A new configuration while requests flow.
 
 use super::stage::{ARTEFACT, Asking, PATIENCE, Told, is_told, stat_name};
-use harness::{Artefact, Envoy, MockCollector, Upstream, client, eventually, load, workspace_root};
+use harness::{
+    Artefact, Behaviour, Envoy, MockCollector, Upstream, client, eventually, load, workspace_root,
+};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -341,6 +343,30 @@ fn what_a_configuration_that_went_cannot_deliver_is_counted() {
     proxy
         .envoy
         .wait_log("spans are lost, their configuration went", PATIENCE);
+}
+
+/// What a collector holds when the configuration is replaced is sent again by
+/// way of the new one, and arrives.
+#[test]
+fn what_was_under_way_when_the_configuration_went_arrives() {
+    const REQUESTS: usize = 5;
+    let mut proxy = Reloading::start("under-way", &quick("same"));
+    proxy.collector.set_behaviour(Behaviour::Hang);
+    for _ in 0..REQUESTS {
+        assert_eq!(client::get(proxy.addr(), "/").status, 200);
+    }
+    eventually(PATIENCE, "a call", || {
+        (!proxy.collector.calls().is_empty()).then_some(())
+    });
+    // Another document, and the same resource and collector.
+    let indent = "\n                    ";
+    proxy.reload(&format!(
+        "{}{indent}sampler: {{ ratio: 0.999 }}",
+        quick("same")
+    ));
+    proxy.collector.set_behaviour(Behaviour::Accept);
+    proxy.wait_stat("spans_acknowledged", |n| n == REQUESTS as u64);
+    assert_eq!(proxy.collector.distinct_span_count(), REQUESTS);
 }
 
 /// Ten reloads under load, of which the tenth is in force when the proxy is
