@@ -190,9 +190,8 @@ impl BatchSpanProcessor {
         }
     }
 
-    /// Takes what another queue has, as far as there is
-    /// room, and gives the number of spans that it has none for. Of the other
-    /// nothing was taken yet.
+    /// Takes what another queue has, of which nothing was taken yet, as far as
+    /// there is room; gives the number of spans that it has none for.
     pub(crate) fn take_in(&mut self, mut other: Self) -> usize {
         other.close();
         let mut refused = 0;
@@ -208,8 +207,7 @@ impl BatchSpanProcessor {
             && self.queued_spans + batch.count <= self.config.max_queue_size
             && self.queued_bytes + batch.spans.len() <= self.config.max_queue_bytes
         {
-            self.queued_spans += batch.count;
-            self.queued_bytes += batch.spans.len();
+            self.enter(&batch);
             self.ready.push_back(batch);
             return 0;
         }
@@ -270,8 +268,7 @@ impl BatchSpanProcessor {
 
     /// Has a batch wait until its export may be tried again.
     pub(crate) fn give_back(&mut self, batch: Batch, due_unix_nanos: u64) {
-        self.queued_spans += batch.count;
-        self.queued_bytes += batch.spans.len();
+        self.enter(&batch);
         self.waiting.push(Reverse(Waiting {
             due_unix_nanos,
             batch,
@@ -348,6 +345,11 @@ impl BatchSpanProcessor {
             batch.spans.shrink_to_fit();
             self.ready.push_back(batch);
         }
+    }
+
+    fn enter(&mut self, batch: &Batch) {
+        self.queued_spans += batch.count;
+        self.queued_bytes += batch.spans.len();
     }
 
     fn leave(&mut self, batch: Batch) -> Batch {

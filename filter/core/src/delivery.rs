@@ -143,9 +143,7 @@ impl Delivery {
         self.ends_at = self.ends_at.or(other.ends_at);
         self.queue.adopt(other.queue);
         self.exporter.adopt(other.exporter, &mut self.queue, now);
-        for (stat, n) in other.stats.take() {
-            self.stats.add(stat, n);
-        }
+        self.stats.add_all(&mut other.stats);
     }
 
     /// The next export to send, while one is ready and may be under way.

@@ -138,6 +138,19 @@ pub struct Extraction<'a> {
     carried: Carried,
 }
 
+/// The names of all headers that a context can be in, whatever is configured:
+/// for hosts that give headers by their names only.
+pub const CONTEXT_HEADERS: [&str; 8] = [
+    "traceparent",
+    "tracestate",
+    "b3",
+    "x-b3-traceid",
+    "x-b3-spanid",
+    "x-b3-parentspanid",
+    "x-b3-sampled",
+    "x-b3-flags",
+];
+
 /// The headers of each format that came with the request, valid or not.
 #[derive(Clone, Copy, Debug, Default)]
 struct Carried {

@@ -114,6 +114,17 @@ pub struct RequestHead<'a> {
 }
 
 impl<'a> RequestHead<'a> {
+    /// The names of what [`read`](Self::read) looks for.
+    pub const HEADERS: [&'static str; 7] = [
+        ":method",
+        ":scheme",
+        ":authority",
+        ":path",
+        "user-agent",
+        "content-type",
+        "content-length",
+    ];
+
     /// Finds them in one pass.
     pub fn read(request: &'a impl Extractor) -> Self {
         let mut head = Self::default();

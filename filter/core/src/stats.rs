@@ -117,6 +117,13 @@ impl Stats {
         }
     }
 
+    /// Takes over what was counted elsewhere.
+    pub fn add_all(&mut self, other: &mut Self) {
+        for (stat, n) in other.take() {
+            self.add(stat, n);
+        }
+    }
+
     /// Hands over what was counted, and counts from zero again.
     pub fn take(&mut self) -> impl Iterator<Item = (Stat, u64)> + use<> {
         let counts = std::mem::take(&mut self.0);

@@ -92,9 +92,7 @@ impl Tracer {
     /// Takes over what another tracer of the same configuration has not
     /// delivered, and what it has not published.
     pub fn adopt(&mut self, mut other: Self, now: u64) {
-        for (stat, n) in other.stats().take() {
-            self.source.stats().add(stat, n);
-        }
+        self.source.stats().add_all(other.stats());
         self.delivery.adopt(other.delivery, now);
     }
 
@@ -126,9 +124,7 @@ impl Tracer {
 
     /// What was counted.
     pub fn stats(&mut self) -> &mut Stats {
-        for (stat, n) in self.delivery.stats().take() {
-            self.source.stats().add(stat, n);
-        }
+        self.source.stats().add_all(self.delivery.stats());
         self.source.stats()
     }
 }

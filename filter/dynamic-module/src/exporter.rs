@@ -12,6 +12,7 @@
 use crate::environment;
 use crate::ffi::{self, Config, LogLevel, NotStarted, Scheduler, TracerConfig};
 use crate::guard;
+use crate::per_worker::PerWorker;
 use crate::stats::{Metrics, Sink};
 use sidespan_core::attribute::OwnedValue;
 use sidespan_core::batch::{BatchConfig, BatchSpanProcessor};
@@ -22,7 +23,7 @@ use sidespan_core::stats::{Level, Stat, Stats};
 use sidespan_core::stream::Ended;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime};
 
 /// What a collector says is short, even where it names each span that it did
@@ -62,7 +63,7 @@ pub(crate) struct Exporter {
     /// A queue for each worker. Only the main thread takes its lock beside the
     /// worker itself, and for no longer than it takes to put an empty one in
     /// its place.
-    outboxes: Vec<Mutex<Outbox>>,
+    outboxes: PerWorker<Outbox>,
     /// The main thread was called and has not come yet.
     is_called: AtomicBool,
 }
@@ -85,23 +86,18 @@ pub(crate) fn worker() -> usize {
 }
 
 impl Exporter {
-    fn outbox(&self, worker: usize) -> Option<&Mutex<Outbox>> {
-        self.outboxes.get(worker % self.outboxes.len().max(1))
-    }
-
     /// Counts what the main thread is to publish.
     pub(crate) fn count(&self, worker: usize, stat: Stat) {
-        if let Some(outbox) = self.outbox(worker) {
-            lock(outbox).stats.add(stat, 1);
+        if let Some(mut outbox) = self.outboxes.of(worker) {
+            outbox.stats.add(stat, 1);
         }
     }
 
     /// Puts the spans of a stream that ended into the worker's queue.
     pub(crate) fn queue(&self, worker: usize, ended: &Ended, now: u64) {
-        let Some(outbox) = self.outbox(worker) else {
+        let Some(mut outbox) = self.outboxes.of(worker) else {
             return;
         };
-        let mut outbox = lock(outbox);
         let Outbox { queue, stats } = &mut *outbox;
         queue.add(ended, stats, now);
         let is_ready = queue.is_ready();
@@ -220,6 +216,14 @@ struct Export {
     is_ending: bool,
 }
 
+impl Export {
+    /// The one that this is the workers' side of.
+    fn of<'a>(all: &'a mut [Self], exporter: &Arc<Exporter>) -> Option<&'a mut Self> {
+        let mut all = all.iter_mut();
+        all.find(|export| Arc::ptr_eq(&export.shared, exporter))
+    }
+}
+
 /// A configuration by way of which exports go.
 struct Host {
     config: Config,
@@ -239,6 +243,12 @@ struct Call {
     trailers: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
+impl Call {
+    fn is(&self, host: Config, stream: u64) -> bool {
+        self.host == host && self.stream == stream
+    }
+}
+
 /// What no host could count yet.
 #[derive(Default)]
 struct Unpublished {
@@ -254,24 +264,33 @@ struct Counter {
     metrics: Metrics,
 }
 
-#[derive(Default)]
 struct Hub {
     hosts: Vec<Host>,
     counters: Vec<Counter>,
     exports: Vec<Export>,
     calls: Vec<Call>,
     news: News,
-    ids: Option<IdGenerator>,
+    ids: IdGenerator,
     unpublished: Unpublished,
 }
 
-static HUB: Mutex<Option<Hub>> = Mutex::new(None);
+static HUB: LazyLock<Mutex<Hub>> = LazyLock::new(|| {
+    Mutex::new(Hub {
+        hosts: Vec::new(),
+        counters: Vec::new(),
+        exports: Vec::new(),
+        calls: Vec::new(),
+        news: News::default(),
+        ids: IdGenerator::new(seed()),
+        unpublished: Unpublished::default(),
+    })
+});
 
 /// Something waits for a stream to publish it: before 1.39 no host can.
 static IS_UNPUBLISHED: AtomicBool = AtomicBool::new(false);
 
 fn with_hub<T>(f: impl FnOnce(&mut Hub) -> T) -> T {
-    f(lock(&HUB).get_or_insert_default())
+    f(&mut lock(&HUB))
 }
 
 /// One that holds what the document says of each worker.
@@ -296,7 +315,6 @@ pub(crate) fn exporter(config: &sidespan_core::config::Config) -> Arc<Exporter> 
         if let Some(export) = hub.exports.iter().find(same) {
             return Arc::clone(&export.shared);
         }
-        let workers = ffi::concurrency().max(1);
         // What the document says is for each worker; here they share it.
         let mut shared_by_all = config.clone();
         let batch = &mut shared_by_all.batch;
@@ -305,15 +323,14 @@ pub(crate) fn exporter(config: &sidespan_core::config::Config) -> Arc<Exporter> 
             &mut batch.max_queue_bytes,
             &mut batch.max_concurrent_exports,
         ] {
-            *limit = limit.saturating_mul(workers);
+            *limit = limit.saturating_mul(ffi::workers());
         }
         let delivery = Delivery::new(&shared_by_all, environment::process());
         if !delivery.warnings().is_empty() {
             hub.news.warn(&delivery.warnings().join("; "));
         }
-        let outbox = || Mutex::new(empty_outbox(&delivery, &key.batch));
         let shared = Arc::new(Exporter {
-            outboxes: std::iter::repeat_with(outbox).take(workers).collect(),
+            outboxes: PerWorker::new(|| empty_outbox(&delivery, &key.batch)),
             is_called: AtomicBool::new(false),
         });
         hub.exports.push(Export {
@@ -399,6 +416,8 @@ pub(crate) fn leave(config: Config) {
 pub(crate) fn on_turn() {
     // Whatever happens in this one, there is another one.
     TICKER.call(Duration::from_secs(1));
+    #[cfg(feature = "trap")]
+    crate::trap::in_first_turn();
     let now = now();
     with_hub(|hub| hub.collect(now));
     leave_old_hosts(now);
@@ -414,14 +433,18 @@ pub(crate) fn on_turn() {
 /// A turn that only counts, as nothing can be sent; on the thread that ticks,
 /// where Envoy takes no more than that.
 fn on_turn_without_host() {
-    TICKER.call(Duration::from_secs(1));
     let now = now();
     with_hub(|hub| {
-        if hub.hosts.is_empty() {
+        // Without a tracer either there is nothing to come again for; a host
+        // that came meanwhile has called.
+        if hub.hosts.is_empty() && !hub.counters.is_empty() {
+            TICKER.call(Duration::from_secs(1));
             hub.collect(now);
             hub.unpublished.export_millis.clear();
             hub.publish(now);
-            hub.tell_of_no_host();
+            hub.news.warn(
+                "no span is exported, they wait: the tracer sends its spans by way of the HTTP filter of the same module, and there is none",
+            );
         }
     });
 }
@@ -499,7 +522,7 @@ fn send(now: u64) {
 fn with_call(host: Config, stream: u64, f: impl FnOnce(&mut Call)) {
     with_hub(|hub| {
         let mut calls = hub.calls.iter_mut();
-        if let Some(call) = calls.find(|call| call.host == host && call.stream == stream) {
+        if let Some(call) = calls.find(|call| call.is(host, stream)) {
             f(call);
         }
     });
@@ -548,8 +571,7 @@ fn on_end(host: Config, stream: u64, is_whole: bool) {
     }
     let now = now();
     let is_known = with_hub(|hub| {
-        let is_it = |call: &Call| call.host == host && call.stream == stream;
-        let Some(index) = hub.calls.iter().position(is_it) else {
+        let Some(index) = hub.calls.iter().position(|call| call.is(host, stream)) else {
             return false;
         };
         let call = hub.calls.swap_remove(index);
@@ -604,8 +626,7 @@ fn leave_old_hosts(now: u64) {
 impl Hub {
     /// A call goes with its host: its spans are sent again.
     fn recall(&mut self, call: &Call, now: u64) {
-        let mut exports = self.exports.iter_mut();
-        if let Some(export) = exports.find(|export| Arc::ptr_eq(&export.shared, &call.exporter)) {
+        if let Some(export) = Export::of(&mut self.exports, &call.exporter) {
             export.delivery.recall(call.id, now);
         }
     }
@@ -615,13 +636,12 @@ impl Hub {
         for export in &mut self.exports {
             // Before the queues are looked at: what comes later calls again.
             export.shared.is_called.store(false, Ordering::Relaxed);
-            for outbox in &export.shared.outboxes {
+            for mut outbox in export.shared.outboxes.each() {
                 let empty = empty_outbox(&export.delivery, &export.key.batch);
-                let mut filled = std::mem::replace(&mut *lock(outbox), empty);
+                let mut filled = std::mem::replace(&mut *outbox, empty);
+                drop(outbox);
                 export.delivery.take_in(filled.queue);
-                for (stat, n) in filled.stats.take() {
-                    export.delivery.stats().add(stat, n);
-                }
+                export.delivery.stats().add_all(&mut filled.stats);
             }
             export.delivery.on_tick(now);
         }
@@ -644,7 +664,7 @@ impl Hub {
         // were looked at, and go no earlier than the next turn.
         self.exports
             .retain(|export| !(export.is_ending && export.delivery.is_idle()));
-        let ids = self.ids.get_or_insert_with(|| IdGenerator::new(seed()));
+        let ids = &mut self.ids;
         for export in &mut self.exports {
             if !export.is_ending && Arc::strong_count(&export.shared) == 1 {
                 export.is_ending = true;
@@ -660,9 +680,8 @@ impl Hub {
         outcome: CalloutOutcome<'_>,
         now: u64,
     ) {
-        let ids = self.ids.get_or_insert_with(|| IdGenerator::new(seed()));
-        let mut exports = self.exports.iter_mut();
-        let Some(export) = exports.find(|export| Arc::ptr_eq(&export.shared, exporter)) else {
+        let ids = &mut self.ids;
+        let Some(export) = Export::of(&mut self.exports, exporter) else {
             return;
         };
         let ended = export
@@ -679,15 +698,6 @@ impl Hub {
         if let Some(notice) = ended.notice {
             let cluster = &export.delivery.target().cluster;
             self.news.announce(cluster, &notice, now);
-        }
-    }
-
-    /// What a tracer needs, and may not have.
-    fn tell_of_no_host(&mut self) {
-        if self.hosts.is_empty() && !self.counters.is_empty() {
-            self.news.warn(
-                "no span is exported, they wait: the tracer sends its spans by way of the HTTP filter of the same module, and there is none",
-            );
         }
     }
 
@@ -751,13 +761,14 @@ pub(crate) fn publish_by(sink: &impl Sink, metrics: &Metrics) {
     if !IS_UNPUBLISHED.load(Ordering::Relaxed) {
         return;
     }
-    // No request waits for the main thread; the next one tries again.
-    if let Ok(mut hub) = HUB.try_lock() {
-        IS_UNPUBLISHED.store(false, Ordering::Relaxed);
-        hub.get_or_insert_default()
-            .unpublished
-            .publish(sink, metrics);
-    }
+    let mut hub = match HUB.try_lock() {
+        Ok(hub) => hub,
+        Err(TryLockError::Poisoned(hub)) => hub.into_inner(),
+        // No request waits for the main thread; the next one tries again.
+        Err(TryLockError::WouldBlock) => return,
+    };
+    IS_UNPUBLISHED.store(false, Ordering::Relaxed);
+    hub.unpublished.publish(sink, metrics);
 }
 
 /// A document was not accepted.

@@ -527,10 +527,11 @@ pub(crate) fn is_debug() -> bool {
     unsafe { envoy_dynamic_module_callback_log_enabled(LogLevel::Debug as u32) }
 }
 
-/// How many workers there are; main thread.
-pub(crate) fn concurrency() -> usize {
+/// How many workers there are, at least one; main thread.
+pub(crate) fn workers() -> usize {
     // SAFETY: takes nothing.
-    unsafe { envoy_dynamic_module_callback_get_concurrency() as usize }
+    let count = unsafe { envoy_dynamic_module_callback_get_concurrency() as usize };
+    count.max(1)
 }
 
 /// Whether this process only validates its configuration; main thread.

@@ -4,6 +4,7 @@ use crate::document;
 use crate::environment;
 use crate::exporter::{self, Exporter, lock, now, seed};
 use crate::ffi::{self, Attribute, Kind, LogLevel, Map, MetadataSource, Stream, Version};
+use crate::per_worker::PerWorker;
 use crate::reply;
 use crate::stats::Metrics;
 use sidespan_core::config::{Config, RouteConfig};
@@ -26,8 +27,7 @@ pub(crate) struct FilterConfig {
 struct Tracing {
     config: Config,
     exporter: Arc<Exporter>,
-    /// One for each worker, and locked by nobody else.
-    workers: Vec<Mutex<Worker>>,
+    workers: PerWorker<Worker>,
     metadata: MetadataTypes,
 }
 
@@ -77,13 +77,11 @@ pub(crate) fn on_config(envoy: ffi::Config, name: &str, text: &[u8]) -> Option<B
         let worker = || {
             let source = SpanSource::new(config.clone(), environment::process(), seed());
             let routes = Vec::new();
-            Mutex::new(Worker { source, routes })
+            Worker { source, routes }
         };
         Tracing {
             exporter,
-            workers: std::iter::repeat_with(worker)
-                .take(ffi::concurrency().max(1))
-                .collect(),
+            workers: PerWorker::new(worker),
             metadata: MetadataTypes::default(),
             config,
         }
@@ -164,7 +162,7 @@ impl HttpFilter {
     /// The stream has ended.
     pub(crate) fn on_end(&mut self, config: &FilterConfig, stream: &mut Stream) {
         #[cfg(feature = "trap")]
-        trap(stream, b"log");
+        crate::trap::at(b"log", stream.header(Map::RequestHeaders, "x-trap"));
         if let Some(tracing) = &config.tracing {
             self.end(config, tracing, stream);
         }
@@ -179,7 +177,7 @@ impl HttpFilter {
         }
         let state = std::mem::replace(&mut self.state, State::Untraced);
         if let State::Traced(tracer) = state
-            && let Some(worker) = tracing.worker(self.worker)
+            && let Some(mut worker) = tracing.workers.of(self.worker)
         {
             let now = now();
             let ended = Ended {
@@ -187,9 +185,9 @@ impl HttpFilter {
                 filter: self,
                 metadata: &tracing.metadata,
             };
-            let ended = lock(worker)
-                .source(&tracing.config, self.route.as_ref())
-                .on_end(tracer, &ended, now);
+            let source = worker.source(&tracing.config, self.route.as_ref());
+            let ended = source.on_end(tracer, &ended, now);
+            drop(worker);
             if let Some(ended) = ended {
                 tracing.exporter.queue(self.worker, &ended, now);
             }
@@ -198,18 +196,17 @@ impl HttpFilter {
 
     fn start(&mut self, config: &FilterConfig, tracing: &Tracing, stream: &mut Stream) {
         #[cfg(feature = "trap")]
-        trap(stream, b"request");
+        crate::trap::at(b"request", stream.header(Map::RequestHeaders, "x-trap"));
         self.state = State::Untraced;
-        let Some(worker) = tracing.worker(self.worker) else {
-            return;
-        };
         self.route = stream.route();
         let request = stream.headers(Map::RequestHeaders);
         if request.header(b":method").is_none() {
             // A request that Envoy could not read has no headers at all.
             return;
         }
-        let mut worker = lock(worker);
+        let Some(mut worker) = tracing.workers.of(self.worker) else {
+            return;
+        };
         let source = worker.source(&tracing.config, self.route.as_ref());
         let mut written = Written::default();
         let info = Request(stream);
@@ -233,21 +230,6 @@ impl HttpFilter {
         if let Some(tracer) = started.stream {
             self.state = State::Traced(tracer);
         }
-    }
-}
-
-impl Tracing {
-    fn worker(&self, worker: usize) -> Option<&Mutex<Worker>> {
-        self.workers.get(worker % self.workers.len().max(1))
-    }
-}
-
-/// Panics if the request asks for it.
-#[cfg(feature = "trap")]
-#[allow(clippy::panic)]
-fn trap(stream: &Stream, place: &[u8]) {
-    if stream.header(Map::RequestHeaders, "x-trap") == Some(place) {
-        panic!("as the request asked");
     }
 }
 

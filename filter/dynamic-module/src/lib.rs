@@ -16,6 +16,9 @@ mod exporter;
 mod ffi;
 mod filter;
 mod guard;
+mod per_worker;
 mod reply;
 mod stats;
 mod tracer;
+#[cfg(feature = "trap")]
+mod trap;

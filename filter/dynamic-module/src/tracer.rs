@@ -5,13 +5,18 @@
 //! configuration of the filter that the process has.
 
 use crate::environment;
-use crate::exporter::{self, Exporter, lock, now, seed, worker};
+use crate::exporter::{self, Exporter, now, seed, worker};
 use crate::ffi::{self, LogLevel, TraceContext};
 use crate::filter::Written;
+use crate::per_worker::PerWorker;
 use crate::stats::Metrics;
+use sidespan_core::propagation::CONTEXT_HEADERS;
+#[cfg(feature = "trap")]
+use sidespan_core::propagation::Extractor;
+use sidespan_core::request::RequestHead;
 use sidespan_core::stats::Stat;
 use sidespan_core::stream::tagged::{SpanTagger, TaggedSpan};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// A configuration of the tracer. One without a document makes no spans.
 pub(crate) struct TracerConfig {
@@ -21,8 +26,7 @@ pub(crate) struct TracerConfig {
 
 struct Tracing {
     exporter: Arc<Exporter>,
-    /// One for each worker, and locked by nobody else.
-    taggers: Vec<Mutex<SpanTagger>>,
+    taggers: PerWorker<SpanTagger>,
 }
 
 /// Keys of the document that are Envoy's to decide here, and where it is told.
@@ -49,18 +53,16 @@ pub(crate) fn on_config(
     let tracing = config.map(|config| {
         warn_of_ignored(document);
         let tagger = || {
-            Mutex::new(SpanTagger::new(
+            SpanTagger::new(
                 config.propagator.clone(),
                 config.span.clone(),
                 environment::process(),
                 seed(),
-            ))
+            )
         };
         Tracing {
             exporter: exporter::exporter(&config),
-            taggers: std::iter::repeat_with(tagger)
-                .take(ffi::concurrency().max(1))
-                .collect(),
+            taggers: PerWorker::new(tagger),
         }
     });
     exporter::join_tracer(envoy, metrics);
@@ -100,10 +102,12 @@ impl TracerConfig {
     /// Starts the span of a request. Without a document there is none.
     pub(crate) fn start(&self, context: &TraceContext, is_sampled: bool) -> Option<Span> {
         let tracing = self.tracing.as_ref()?;
+        #[cfg(feature = "trap")]
+        crate::trap::at(b"span", context.carrier(&["x-trap"]).header(b"x-trap"));
         let worker = worker();
-        let mut tagger = lock(tracing.tagger(worker)?);
+        let mut tagger = tracing.taggers.of(worker)?;
         let headers = context.carrier(&CONTEXT_HEADERS);
-        let request = || context.carrier(&REQUEST_HEADERS);
+        let request = || context.carrier(&RequestHead::HEADERS);
         let (tagged, is_malformed) = tagger.start(&headers, request, is_sampled, now());
         drop(tagger);
         let decision = match tagged.is_sampled() {
@@ -122,19 +126,22 @@ impl TracerConfig {
         let tracing = self.tracing.as_ref()?;
         let name = String::from_utf8_lossy(name);
         let tagged =
-            lock(tracing.tagger(parent.worker)?).child(parent.tagged.as_ref()?, &name, now());
+            tracing
+                .taggers
+                .of(parent.worker)?
+                .child(parent.tagged.as_ref()?, &name, now());
         Some(Span::new(parent.worker, tagged))
     }
 
     /// Writes a span's context to what goes upstream.
     pub(crate) fn inject(&self, span: &Span, context: &mut TraceContext) {
         if let Some(tracing) = &self.tracing
-            && let Some(tagger) = tracing.tagger(span.worker)
+            && let Some(tagger) = tracing.taggers.of(span.worker)
             && let Some(tagged) = &span.tagged
         {
             let mut written = Written::default();
             let headers = context.carrier(&CONTEXT_HEADERS);
-            lock(tagger).inject(tagged, &headers, &mut written);
+            tagger.inject(tagged, &headers, &mut written);
             for (name, value) in &written.0 {
                 match value.as_str() {
                     "" => context.remove(name),
@@ -149,10 +156,10 @@ impl TracerConfig {
         if let Some(tagged) = &mut span.tagged
             && tagged.is_sampled()
             && let Some(tracing) = &self.tracing
-            && let Some(tagger) = tracing.tagger(span.worker)
+            && let Some(tagger) = tracing.taggers.of(span.worker)
         {
             let (key, value) = (String::from_utf8_lossy(key), String::from_utf8_lossy(value));
-            lock(tagger).tag(tagged, &key, &value);
+            tagger.tag(tagged, &key, &value);
         }
     }
 
@@ -160,19 +167,13 @@ impl TracerConfig {
     pub(crate) fn finish(&self, span: &mut Span) {
         if let Some(tagged) = span.tagged.take()
             && let Some(tracing) = &self.tracing
-            && let Some(tagger) = tracing.tagger(span.worker)
+            && let Some(tagger) = tracing.taggers.of(span.worker)
         {
-            let ended = lock(tagger).end(tagged);
+            let ended = tagger.end(tagged);
             if let Some(ended) = ended {
                 tracing.exporter.queue(span.worker, &ended, now());
             }
         }
-    }
-}
-
-impl Tracing {
-    fn tagger(&self, worker: usize) -> Option<&Mutex<SpanTagger>> {
-        self.taggers.get(worker % self.taggers.len().max(1))
     }
 }
 
@@ -211,26 +212,3 @@ impl Span {
             .is_some_and(TaggedSpan::is_decided_here)
     }
 }
-
-/// The headers of contexts. Envoy gives one line of each.
-const CONTEXT_HEADERS: [&str; 8] = [
-    "traceparent",
-    "tracestate",
-    "b3",
-    "x-b3-traceid",
-    "x-b3-spanid",
-    "x-b3-parentspanid",
-    "x-b3-sampled",
-    "x-b3-flags",
-];
-
-/// Those that say what is asked.
-const REQUEST_HEADERS: [&str; 7] = [
-    ":method",
-    ":scheme",
-    ":authority",
-    ":path",
-    "user-agent",
-    "content-type",
-    "content-length",
-];

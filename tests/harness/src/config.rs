@@ -113,11 +113,11 @@ pub(crate) fn with_module(text: &str, is_told_direction: bool) -> String {
     let mut lines = text.split_inclusive('\n');
     let mut span = None;
     while let Some(line) = lines.next() {
+        let indent = &line[..line.len() - line.trim_start().len()];
         match line.trim() {
             "traffic_direction: INBOUND" => span = Some("{ kind: server, upstream_span: false }"),
             "traffic_direction: OUTBOUND" => span = Some("{ kind: client }"),
             WASM => {
-                let indent = &line[..line.len() - line.trim_start().len()];
                 filters += 1;
                 let name = match filters {
                     1 => "filter_name: sidespan".to_owned(),
@@ -135,7 +135,6 @@ pub(crate) fn with_module(text: &str, is_told_direction: bool) -> String {
             }
             key if key.starts_with("service_name:") && !is_told_direction => {
                 if let Some(span) = span {
-                    let indent = &line[..line.len() - line.trim_start().len()];
                     out.push_str(&format!("{indent}span: {span}\n"));
                 }
             }

@@ -72,3 +72,41 @@ fn requests_that_all_panic_are_all_answered() {
     let spans = stage.collector.wait_spans(1, PATIENCE);
     assert_eq!(spans.len(), 1);
 }
+
+/// One while a span of the tracer starts: that request has none, and no other
+/// is the worse for it.
+#[test]
+fn a_panic_of_the_tracer_costs_no_request_and_no_other_trace() {
+    let stage = Stage::start("envoy-configs/module-tracer.yaml", 10000, |edge| {
+        edge.modules(TRAPPING).replace(
+            crate::module::stage::EXPORTER,
+            crate::module::stage::QUICK_EXPORTER,
+        )
+    });
+    let trap: &[(&str, &[u8])] = &[("x-trap", b"span")];
+    let answer = client::request(stage.addr(), "GET", "/", trap, b"").expect("an answer");
+    assert_eq!(answer.status, 200);
+    assert!(stage.upstream.last().header("traceparent").is_empty());
+    assert_eq!(client::get(stage.addr(), "/next").status, 200);
+    let spans = stage.collector.wait_spans(2, PATIENCE);
+    let traces: std::collections::HashSet<_> = spans.iter().map(|s| s.trace_id_hex()).collect();
+    assert_eq!((spans.len(), traces.len()), (2, 1), "of the second request");
+    stage.wait_stat("internal_errors", |n| n == 1);
+}
+
+/// One on the main thread, where spans are sent: they are late by a turn.
+#[test]
+fn a_panic_of_the_exporter_costs_no_span() {
+    let stage = Stage::edge_with(|edge| {
+        edge.modules(TRAPPING).env("SIDESPAN_TRAP", "1").replace(
+            crate::module::stage::EXPORTER,
+            crate::module::stage::QUICK_EXPORTER,
+        )
+    });
+    for _ in 0..5 {
+        assert_eq!(client::get(stage.addr(), "/").status, 200);
+    }
+    assert_eq!(stage.collector.wait_spans(5, PATIENCE).len(), 5);
+    stage.wait_stat("internal_errors", |n| n == 1);
+    stage.envoy.wait_log("internal error", PATIENCE);
+}

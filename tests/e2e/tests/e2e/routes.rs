@@ -6,6 +6,11 @@ use harness::{EnvoyBuilder, client, load};
 /// The gateway with a route for `/own` that has this configuration, and with
 /// keys of the filter's.
 fn stage(own: &str, filter: &str) -> Stage {
+    stage_with(own, filter, |edge| edge)
+}
+
+/// The same with another change.
+fn stage_with(own: &str, filter: &str, more: impl FnOnce(EnvoyBuilder) -> EnvoyBuilder) -> Stage {
     let route = format!(
         r#"routes:
               - match: {{ prefix: /own }}
@@ -21,7 +26,8 @@ fn stage(own: &str, filter: &str) -> Stage {
               - {{ match: {{ prefix: / }}, route: {{ cluster: service }} }}"#
     );
     let change = |edge: EnvoyBuilder| {
-        edge.concurrency(2)
+        more(edge)
+            .concurrency(2)
             .replace(
                 "routes: [{ match: { prefix: / }, route: { cluster: service } }]",
                 route,
@@ -69,6 +75,35 @@ fn a_route_has_a_ratio_rules_and_tags_of_its_own() {
         ]
     );
     stage.wait_stat("not_sampled", |n| n == 2);
+}
+
+/// A virtual host may have one, too, and a route's own counts more.
+#[test]
+fn the_most_specific_configuration_counts() {
+    let per_host = r#"domains: ["*"]
+              typed_per_filter_config:
+                sidespan:
+                  "@type": type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilterPerRoute
+                  dynamic_module_config: { name: sidespan }
+                  per_route_config_name: host
+                  filter_config:
+                    "@type": type.googleapis.com/google.protobuf.Struct
+                    value: { custom_tags: [{ tag: team, literal: { value: host } }] }"#;
+    let own = "{ custom_tags: [{ tag: team, literal: { value: own } }] }";
+    let stage = stage_with(own, "sampler: {}", |edge| {
+        edge.replace(r#"domains: ["*"]"#, per_host)
+    });
+    for path in ["/own", "/other"] {
+        client::get(stage.addr(), path);
+    }
+    let spans = stage.collector.wait_spans(2, PATIENCE);
+    let mut seen: Vec<_> = spans
+        .iter()
+        .map(|span| (span.str_attr("url.path"), span.str_attr("team")))
+        .collect();
+    seen.sort_unstable();
+    let expected = [(Some("/other"), Some("host")), (Some("/own"), Some("own"))];
+    assert_eq!(seen, expected);
 }
 
 #[test]
