@@ -36,8 +36,8 @@ check: ## Format, lints, who may import whom, docs
 bench: wasm module envoy ## Envoy with and without us, beside its own tracer; QUICK=1 for a short one
 	@cargo run --quiet --locked -p sidespan-bench
 
-bench-core: ## What a decision costs with one rule and with two hundred
-	@cargo bench --quiet --locked -p sidespan-core --bench decide
+bench-core: ## What each step costs in the core, in time and allocations, and 200 rules
+	@cargo bench --quiet --locked -p sidespan-core --bench core
 
 fuzz: ## Each parser for FUZZ_SECONDS
 	@./filter/core/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZ_TARGETS)

@@ -36,10 +36,13 @@ add_debian_toolchain() {
 
 # What a panic says of its place is no path of the machine that built it, so
 # that the same compiler makes the same module of the same sources anywhere.
-# Crates must be there for that.
-without_paths() {
+# Crates must be there for that. And hardly anything is inlined: Envoy compiles
+# all of a module when it loads it, and the memory that this takes, which
+# grows with the largest functions, stays with the process.
+flags() {
     "$1" fetch --quiet --locked || true
     local flags="--remap-path-prefix=$PWD/=" crates
+    flags+=$'\x1f-Cllvm-args=-inline-threshold=15'
     for crates in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do
         flags+=$'\x1f'"--remap-path-prefix=$crates="
     done
@@ -47,13 +50,13 @@ without_paths() {
 }
 
 build_with_rustup() {
-    without_paths cargo
+    flags cargo
     cargo build --quiet --locked --release --target "$target" -p "$package" ${feature:+--features "$feature"}
 }
 
 # Debian ships no precompiled std for wasm32, but its source.
 build_with_debian() {
-    without_paths /usr/bin/cargo
+    flags /usr/bin/cargo
     RUSTC_BOOTSTRAP=1 RUSTC=/usr/bin/rustc CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=wasm-ld-19 \
         /usr/bin/cargo build --quiet --locked --release --target "$target" -p "$package" \
         ${feature:+--features "$feature"} -Zbuild-std=std,panic_abort

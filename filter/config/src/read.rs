@@ -291,6 +291,7 @@ macro_rules! object {
         }
 
         impl Read for $name {
+            #[inline(never)]
             fn read(at: &At<'_>) -> Option<Self> {
                 at.has_only(&[$(object!(@written $key $($written)?)),+])?;
                 $($check(at);)?
@@ -301,6 +302,7 @@ macro_rules! object {
         }
 
         $(impl Read for $made {
+            #[inline(never)]
             fn read(at: &At<'_>) -> Option<Self> {
                 $name::read(at).map(Self::from)
             }

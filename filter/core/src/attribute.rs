@@ -65,13 +65,28 @@ impl OwnedValue {
     }
 }
 
-/// Appends one `KeyValue` as field `field` of the message around it.
+/// Appends one `KeyValue` as field `field`, under 16, of the message around it.
 pub(crate) fn put_key_value(field: u32, key: &str, value: Value<'_>, out: &mut Vec<u8>) {
-    let len = len_delimited_len(1, key.len()) + len_delimited_len(2, value.len());
-    put_len(field, len, out);
-    put_bytes(1, key.as_bytes(), out);
-    put_len(2, value.len(), out);
-    value.encode(out);
+    let value_len = value.len();
+    let len = len_delimited_len(1, key.len()) + len_delimited_len(2, value_len);
+    out.reserve(len_delimited_len(field, len));
+    match value {
+        // What nearly all are: all lengths and keys are of one byte.
+        Value::Str(text) if len < 0x80 => {
+            let key_of = |field: u8| field << 3 | 2;
+            let byte = |len: usize| len as u8;
+            out.extend_from_slice(&[key_of(field as u8), byte(len), key_of(1), byte(key.len())]);
+            out.extend_from_slice(key.as_bytes());
+            out.extend_from_slice(&[key_of(2), byte(value_len), key_of(1), byte(text.len())]);
+            out.extend_from_slice(text.as_bytes());
+        }
+        _ => {
+            put_len(field, len, out);
+            put_bytes(1, key.as_bytes(), out);
+            put_len(2, value_len, out);
+            value.encode(out);
+        }
+    }
 }
 
 /// The field of OTLP's `Span` that holds its attributes.
@@ -94,6 +109,14 @@ impl Attributes {
             dropped: 0,
             max_length,
         }
+    }
+
+    /// The same, with room for so many bytes more.
+    pub(crate) fn clone_with_room(&self, bytes: usize) -> Self {
+        let mut clone = Self::new(self.max_length, self.bytes.len() + bytes);
+        clone.bytes.extend_from_slice(&self.bytes);
+        clone.dropped = self.dropped;
+        clone
     }
 
     /// The longest string in bytes.
@@ -144,16 +167,22 @@ impl Attributes {
         self.set(key, Value::Int(value));
     }
 
-    /// Adds others, which take the place of those with the same keys.
-    pub fn replace(&mut self, others: &Self) {
-        let keys: Vec<_> = Entries::of(&others.bytes).map(|entry| entry.key).collect();
-        let replaced: Vec<_> = Entries::of(&self.bytes)
-            .filter(|entry| keys.contains(&entry.key))
-            .map(|entry| entry.range)
-            .collect();
-        // From the end, so that what is before keeps its place.
-        for range in replaced.into_iter().rev() {
-            self.bytes.drain(range);
+    /// Adds others, which take the place of those with the same keys. Only of
+    /// keys that `may_be_among` them it is looked whether they are.
+    pub fn replace(&mut self, others: &Self, may_be_among: impl Fn(&[u8]) -> bool) {
+        let is_among = |key: &[u8]| Entries::of(&others.bytes).any(|other| other.key == key);
+        let mut at = 0;
+        while let Some(entry) = (Entries {
+            bytes: &self.bytes,
+            at,
+        })
+        .next()
+        {
+            if may_be_among(entry.key) && is_among(entry.key) {
+                self.bytes.drain(entry.range);
+            } else {
+                at = entry.range.end;
+            }
         }
         self.bytes.extend_from_slice(&others.bytes);
         self.dropped = self.dropped.saturating_add(others.dropped);
@@ -182,20 +211,27 @@ impl<'a> Iterator for Entries<'a> {
     type Item = Entry<'a>;
 
     fn next(&mut self) -> Option<Entry<'a>> {
-        use prost::encoding::decode_varint;
         let start = self.at;
-        // Keys of fields under 16 take one byte.
-        let mut rest = self.bytes.get(start + 1..)?;
-        let len = usize::try_from(decode_varint(&mut rest).ok()?).ok()?;
-        let (entry, behind) = rest.split_at_checked(len)?;
+        let (entry, behind) = take_field(self.bytes.get(start..)?)?;
         self.at = self.bytes.len() - behind.len();
-        let mut rest = entry.get(1..)?;
-        let len = usize::try_from(decode_varint(&mut rest).ok()?).ok()?;
+        let (key, _) = take_field(entry)?;
         Some(Entry {
             range: start..self.at,
-            key: rest.get(..len)?,
+            key,
         })
     }
+}
+
+/// What the first field of a message holds, and all that is behind it. Keys of
+/// fields under 16 take one byte.
+fn take_field(message: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (&len, rest) = message.get(1..)?.split_first()?;
+    if len < 0x80 {
+        return rest.split_at_checked(usize::from(len));
+    }
+    let mut rest = message.get(1..)?;
+    let len = usize::try_from(prost::encoding::decode_varint(&mut rest).ok()?).ok()?;
+    rest.split_at_checked(len)
 }
 
 #[cfg(test)]
@@ -217,11 +253,11 @@ mod tests {
         let mut others = Attributes::new(1000, 0);
         others.set("b", Value::Bool(true));
         others.set_str("d", "");
-        attributes.replace(&others);
+        attributes.replace(&others, |_| true);
         assert_eq!(keys(&attributes), ["a", "c", "b", "d"]);
         others = Attributes::new(1000, 0);
         others.set_int("a", 1);
-        attributes.replace(&others);
+        attributes.replace(&others, |_| true);
         assert_eq!(keys(&attributes), ["c", "b", "d", "a"]);
     }
 
@@ -235,7 +271,7 @@ mod tests {
         assert_eq!(attributes.dropped(), 2);
         let mut others = Attributes::new(4, 0);
         others.drop_one();
-        attributes.replace(&others);
+        attributes.replace(&others, |_| true);
         assert_eq!(attributes.dropped(), 3);
     }
 }

@@ -124,6 +124,33 @@ pub struct CustomTags {
     of_request: Vec<CustomTag>,
     of_response: Vec<CustomTag>,
     max_tags: usize,
+    names: Names,
+}
+
+/// What tags are called. Attributes of other lengths, which are nearly all,
+/// are none of them at one look.
+#[derive(Debug)]
+struct Names {
+    names: Vec<String>,
+    /// A bit for each length, the last one for all that are longer.
+    lengths: u64,
+}
+
+impl Names {
+    fn new(names: Vec<String>) -> Self {
+        let lengths = names
+            .iter()
+            .fold(0, |all, name| all | Self::bit(name.len()));
+        Self { names, lengths }
+    }
+
+    fn bit(length: usize) -> u64 {
+        1 << length.min(63)
+    }
+
+    fn has(&self, key: &[u8]) -> bool {
+        self.lengths & Self::bit(key.len()) != 0 && self.names.iter().any(|n| n.as_bytes() == key)
+    }
 }
 
 /// The tags of one stream as they are found.
@@ -145,6 +172,7 @@ impl CustomTags {
             attributes: Attributes::new(limits.max_attribute_length, 0),
             count: 0,
         };
+        let names = Names::new(tags.iter().map(|tag| tag.name.clone()).collect());
         let (mut of_request, mut of_response) = (Vec::new(), Vec::new());
         for tag in tags {
             match &tag.source {
@@ -162,13 +190,16 @@ impl CustomTags {
             of_request,
             of_response,
             max_tags,
+            names,
         }
     }
 
     /// The tags that are known when a request comes.
+    #[inline(never)]
     pub(crate) fn start(&self, request: &impl Extractor) -> Tagging {
+        let more = self.of_request.len() + self.of_response.len();
         let mut tagging = Tagging {
-            attributes: self.constant.clone(),
+            attributes: self.constant.clone_with_room(more * EXPECTED),
             count: self.constants,
         };
         for tag in &self.of_request {
@@ -188,7 +219,8 @@ impl CustomTags {
     }
 
     /// All tags, once the stream has ended.
-    pub(crate) fn end(&self, mut tagging: Tagging, response: &impl ResponseInfo) -> Attributes {
+    #[inline(never)]
+    pub(crate) fn end(&self, mut tagging: Tagging, response: &impl ResponseInfo) -> Tags<'_> {
         for tag in &self.of_response {
             match &tag.source {
                 Source::ResponseHeader(name) => {
@@ -214,9 +246,28 @@ impl CustomTags {
                 _ => {}
             }
         }
-        tagging.attributes
+        Tags {
+            attributes: tagging.attributes,
+            names: &self.names,
+        }
     }
 }
+
+/// All tags of one stream.
+pub(crate) struct Tags<'a> {
+    attributes: Attributes,
+    names: &'a Names,
+}
+
+impl Tags<'_> {
+    /// Adds them to a span. They come before what has the same names.
+    pub(crate) fn add_to(&self, attributes: &mut Attributes) {
+        attributes.replace(&self.attributes, |key| self.names.has(key));
+    }
+}
+
+/// What a tag that is not known yet may take: most are short.
+const EXPECTED: usize = 48;
 
 /// A value of metadata as text: objects and lists as JSON.
 fn text(value: serde_json::Value) -> Option<String> {

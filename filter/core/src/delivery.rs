@@ -45,6 +45,7 @@ pub struct ExportEnd {
 
 impl Delivery {
     /// One for a configuration.
+    #[inline(never)]
     pub fn new(config: &Config, environment: &impl Environment) -> Self {
         let resource = Resource::new(
             &config.service_name,
@@ -156,6 +157,7 @@ impl Delivery {
     }
 
     /// A callout ended. Gives what became of it, if it was under way.
+    #[inline(never)]
     pub fn on_callout_end(
         &mut self,
         id: CalloutId,

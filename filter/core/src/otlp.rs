@@ -171,6 +171,7 @@ impl Envelope {
 
     /// Appends an `ExportTraceServiceRequest` around spans that [`put_span`]
     /// wrote.
+    #[inline(never)]
     pub(crate) fn wrap(&self, spans: &[u8], out: &mut Vec<u8>) {
         put_len(1, self.resource_spans_len(spans.len()), out);
         out.extend_from_slice(&self.resource);

@@ -160,9 +160,9 @@ struct Carried {
     b3_multi: b3::MultiCarried,
 }
 
-/// The context headers of a request, found in one pass.
+/// The context headers of a request.
 #[derive(Default)]
-struct ContextHeaders<'a> {
+pub(crate) struct ContextHeaders<'a> {
     traceparent: Field<'a>,
     tracestate: Field<'a>,
     b3: Field<'a>,
@@ -197,21 +197,20 @@ impl<'a> Field<'a> {
 }
 
 impl<'a> ContextHeaders<'a> {
-    fn find(request: &'a impl Extractor) -> Self {
-        let mut found = Self::default();
-        for (name, value) in request.headers() {
-            match name {
-                b"traceparent" => found.traceparent.add(value),
-                b"tracestate" => found.tracestate.add(value),
-                b"b3" => found.b3.add(value),
-                _ => {
-                    if let Some(suffix) = name.strip_prefix(b"x-b3-") {
-                        found.b3_multi.add(suffix, value);
-                    }
+    /// Takes a header, if it is one of them. Most are told apart by the length
+    /// of their names.
+    pub(crate) fn add(&mut self, name: &[u8], value: &'a [u8]) {
+        match (name.len(), name) {
+            (11, b"traceparent") => self.traceparent.add(value),
+            (10, b"tracestate") => self.tracestate.add(value),
+            (2, b"b3") => self.b3.add(value),
+            (10..=17, _) => {
+                if let Some(suffix) = name.strip_prefix(b"x-b3-") {
+                    self.b3_multi.add(suffix, value);
                 }
             }
+            _ => {}
         }
-        found
     }
 }
 
@@ -236,7 +235,20 @@ impl Default for Propagator {
 impl Propagator {
     /// Reads the context that came with a request.
     pub fn extract<'a>(&self, request: &'a impl Extractor) -> Extraction<'a> {
-        let headers = ContextHeaders::find(request);
+        let mut headers = ContextHeaders::default();
+        for (name, value) in request.headers() {
+            headers.add(name, value);
+        }
+        self.extract_found(&headers, request)
+    }
+
+    /// Reads the context in headers that were found already.
+    #[inline(never)]
+    pub(crate) fn extract_found<'a>(
+        &self,
+        headers: &ContextHeaders<'a>,
+        request: &'a impl Extractor,
+    ) -> Extraction<'a> {
         let mut extraction = Extraction {
             parent: None,
             sampling: SamplingState::Deferred,
@@ -249,9 +261,10 @@ impl Propagator {
                 b3_multi: headers.b3_multi.carried(),
             },
         };
+        let traceparent = w3c::parse(headers.traceparent);
         for &format in &self.extract {
             let parsed = match format {
-                Format::TraceContext => w3c::parse(headers.traceparent),
+                Format::TraceContext => traceparent,
                 Format::B3 => b3::parse_single(headers.b3),
                 Format::B3Multi => headers.b3_multi.parse(),
             };
@@ -269,7 +282,7 @@ impl Propagator {
             }
             break;
         }
-        extraction.add_trace_state(headers.traceparent, request);
+        extraction.add_trace_state(traceparent, request);
         extraction
     }
 
@@ -277,6 +290,7 @@ impl Propagator {
     /// and every other format that came in, so that a reader of any of them
     /// sees the same trace; and drops what is left of the old context.
     /// `trace_state` is the new one, if it is not as it came.
+    #[inline(never)]
     pub fn inject(
         &self,
         context: &SpanContext,
@@ -323,11 +337,11 @@ impl<'a> Extraction<'a> {
     /// > If the \[random\] flag is set in the incoming `traceparent` header, it
     /// > MUST also be set in all outgoing `traceparent` headers which use the
     /// > same `trace-id`.
-    fn add_trace_state(&mut self, traceparent: Field<'a>, request: &'a impl Extractor) {
+    fn add_trace_state(&mut self, traceparent: Parsed, request: &'a impl Extractor) {
         let Some(parent) = &mut self.parent else {
             return;
         };
-        let Parsed::Context(beside, _) = w3c::parse(traceparent) else {
+        let Parsed::Context(beside, _) = traceparent else {
             return;
         };
         if beside.trace_id != parent.trace_id {

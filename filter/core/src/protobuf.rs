@@ -1,15 +1,31 @@
 //! Fields of protobuf messages, written and read one by one.
 
-use prost::encoding::{WireType, decode_key, decode_varint, encode_key, encode_varint};
+use prost::encoding::{WireType, decode_key, decode_varint};
 pub(crate) use prost::encoding::{encoded_len_varint as varint_len, key_len};
 
 pub(crate) fn len_delimited_len(field: u32, len: usize) -> usize {
     key_len(field) + varint_len(len as u64) + len
 }
 
+/// Appends a number, seven bits a byte. Nearly all are of one byte, for which
+/// a general encoder is slow.
+#[inline]
+fn put_number(mut number: u64, out: &mut Vec<u8>) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+#[inline]
+fn put_key(field: u32, wire_type: WireType, out: &mut Vec<u8>) {
+    put_number(u64::from(field) << 3 | wire_type as u64, out);
+}
+
 pub(crate) fn put_len(field: u32, len: usize, out: &mut Vec<u8>) {
-    encode_key(field, WireType::LengthDelimited, out);
-    encode_varint(len as u64, out);
+    put_key(field, WireType::LengthDelimited, out);
+    put_number(len as u64, out);
 }
 
 pub(crate) fn put_bytes(field: u32, bytes: &[u8], out: &mut Vec<u8>) {
@@ -18,17 +34,17 @@ pub(crate) fn put_bytes(field: u32, bytes: &[u8], out: &mut Vec<u8>) {
 }
 
 pub(crate) fn put_varint(field: u32, value: u64, out: &mut Vec<u8>) {
-    encode_key(field, WireType::Varint, out);
-    encode_varint(value, out);
+    put_key(field, WireType::Varint, out);
+    put_number(value, out);
 }
 
 pub(crate) fn put_fixed64(field: u32, value: u64, out: &mut Vec<u8>) {
-    encode_key(field, WireType::SixtyFourBit, out);
+    put_key(field, WireType::SixtyFourBit, out);
     out.extend_from_slice(&value.to_le_bytes());
 }
 
 pub(crate) fn put_fixed32(field: u32, value: u32, out: &mut Vec<u8>) {
-    encode_key(field, WireType::ThirtyTwoBit, out);
+    put_key(field, WireType::ThirtyTwoBit, out);
     out.extend_from_slice(&value.to_le_bytes());
 }
 

@@ -3,6 +3,7 @@
 use crate::propagation::Extractor;
 use crate::response_flags::ResponseFlags;
 use crate::url::{split_host_port, without_user_info};
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// The side of the proxy that a listener serves.
@@ -19,11 +20,6 @@ pub enum Direction {
 /// What a host knows of a request beside its headers, asked for only where it
 /// is needed: answers can be dear.
 pub trait RequestInfo {
-    /// The protocol of the downstream connection: `HTTP/1.1`, `HTTP/2` …
-    fn protocol(&self) -> Option<String>;
-    /// Address and port of the client, as the proxy trusts them. The port is
-    /// 0 where the address came from a header.
-    fn source_address(&self) -> Option<String>;
     /// A bool in the `filter_metadata` of the route.
     fn route_bool(&self, namespace: &str, key: &str) -> Option<bool>;
     /// A text there.
@@ -57,6 +53,16 @@ pub enum MetadataKind {
 /// What a host knows of a stream that has ended, asked for only where it is
 /// needed: answers can be dear. What a host cannot know is not there.
 pub trait ResponseInfo {
+    /// The status of the response, if there was one.
+    fn status(&self) -> Option<u16> {
+        let status = self.response_header(":status")?;
+        std::str::from_utf8(status).ok()?.parse().ok()
+    }
+    /// The protocol of the downstream connection: `HTTP/1.1`, `HTTP/2` …
+    fn protocol(&self) -> Option<Cow<'_, str>>;
+    /// Address and port of the client, as the proxy trusts them. The port is
+    /// 0 where the address came from a header.
+    fn source_address(&self) -> Option<Cow<'_, str>>;
     /// The first line of a response header.
     fn response_header(&self, name: &str) -> Option<&[u8]>;
     /// The first line of a response trailer.
@@ -64,7 +70,7 @@ pub trait ResponseInfo {
     /// Envoy's response flags.
     fn response_flags(&self) -> ResponseFlags;
     /// Envoy's response code details: why the response is what it is.
-    fn response_code_details(&self) -> Option<String>;
+    fn response_code_details(&self) -> Option<Cow<'_, str>>;
     /// Bytes of the request's body.
     fn request_size(&self) -> Option<u64>;
     /// Bytes of the response's body.
@@ -72,23 +78,23 @@ pub trait ResponseInfo {
     /// How often the request was sent upstream; 0 if it never was.
     fn attempt_count(&self) -> u64;
     /// The name of the route.
-    fn route_name(&self) -> Option<String>;
+    fn route_name(&self) -> Option<Cow<'_, str>>;
     /// The name of the cluster that the request was meant for.
-    fn cluster_name(&self) -> Option<String>;
+    fn cluster_name(&self) -> Option<Cow<'_, str>>;
     /// Address and port of the host that the request was sent to.
-    fn upstream_address(&self) -> Option<String>;
+    fn upstream_address(&self) -> Option<Cow<'_, str>>;
     /// How long the request waited for a connection to it.
     fn connection_wait(&self) -> Option<Duration>;
     /// From the first byte sent to it to the last one that came back, of the
     /// last attempt; not known of a response that did not end.
     fn upstream_latency(&self) -> Option<Duration>;
     /// Why there was no connection to it.
-    fn transport_failure(&self) -> Option<String>;
+    fn transport_failure(&self) -> Option<Cow<'_, str>>;
     /// Who the certificate at the other end of a TLS connection belongs to.
-    fn tls_peer(&self, end: End) -> Option<String>;
+    fn tls_peer(&self, end: End) -> Option<Cow<'_, str>>;
     /// A field of what Istio's proxy knows of the workload at the other end:
     /// `workload`, `namespace`, `service` …
-    fn workload(&self, end: End, field: &str) -> Option<String>;
+    fn workload(&self, end: End, field: &str) -> Option<Cow<'_, str>>;
     /// A value in the `filter_metadata` of a namespace, and the way to it.
     fn metadata(
         &self,
@@ -125,22 +131,29 @@ impl<'a> RequestHead<'a> {
         "content-length",
     ];
 
-    /// Finds them in one pass.
+    /// Finds them.
     pub fn read(request: &'a impl Extractor) -> Self {
         let mut head = Self::default();
         for (name, value) in request.headers() {
-            match name {
-                b":method" => head.method = value,
-                b":scheme" => head.scheme = value,
-                b":authority" => head.authority = value,
-                b":path" => head.path = value,
-                b"user-agent" => head.user_agent = Some(value),
-                b"content-type" => head.content_type = value,
-                b"content-length" => head.content_length = Some(value),
-                _ => {}
-            }
+            head.add(name, value);
         }
         head
+    }
+
+    /// Takes a header, if it is one of them, and tells whether it was. Most are
+    /// told apart by the length of their names.
+    pub(crate) fn add(&mut self, name: &[u8], value: &'a [u8]) -> bool {
+        match (name.len(), name) {
+            (7, b":method") => self.method = value,
+            (7, b":scheme") => self.scheme = value,
+            (10, b":authority") => self.authority = value,
+            (5, b":path") => self.path = value,
+            (10, b"user-agent") => self.user_agent = Some(value),
+            (12, b"content-type") => self.content_type = value,
+            (14, b"content-length") => self.content_length = Some(value),
+            _ => return false,
+        }
+        true
     }
 
     /// `application/grpc`, `application/grpc+proto`, not `grpc-web`

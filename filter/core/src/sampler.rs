@@ -70,7 +70,7 @@ struct OtelState<'a>(&'a str);
 impl<'a> OtelState<'a> {
     const KEY: &'static str = "ot";
 
-    fn of(state: &TraceState<'a>) -> Self {
+    fn of(state: &'a TraceState<'_>) -> Self {
         Self(state.get(Self::KEY).unwrap_or_default())
     }
 

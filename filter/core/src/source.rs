@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::decision::{Decider, Decision, Policy, Verdict};
 use crate::id::IdGenerator;
 use crate::keep::Keep;
-use crate::propagation::{Extraction, Extractor, Injector, Propagator};
+use crate::propagation::{ContextHeaders, Extraction, Extractor, Injector, Propagator};
 use crate::request::{Direction, Request, RequestHead, RequestInfo, ResponseInfo};
 use crate::resource::Environment;
 use crate::rule::Rules;
@@ -59,6 +59,7 @@ impl SpanSource {
     /// goes on, and starts its span.
     ///
     /// `now` is Unix time in nanoseconds.
+    #[inline(never)]
     pub fn on_request(
         &mut self,
         headers: &impl Extractor,
@@ -67,15 +68,21 @@ impl SpanSource {
         now: u64,
         injector: &mut impl Injector,
     ) -> Started {
+        let (mut head, mut context) = (RequestHead::default(), ContextHeaders::default());
+        for (name, value) in headers.headers() {
+            if !head.add(name, value) {
+                context.add(name, value);
+            }
+        }
+        let mut extraction = self.propagator.extract_found(&context, headers);
         let request = Request {
             headers,
-            head: RequestHead::read(headers),
+            head,
             info,
             direction,
             now,
         };
-        let mut extraction = self.propagator.extract(headers);
-        let foreign_state = extraction.trace_state;
+        let foreign_state = extraction.trace_state.clone();
         let decision = self.policy.decide(&request, &mut extraction, &mut self.ids);
         self.count(&decision, &extraction);
         if decision.verdict == Verdict::Untouched {
@@ -119,12 +126,12 @@ impl SpanSource {
                     .then(|| sampler::rewrite(&extraction.trace_state, Threshold::Clear));
                 cleared
                     .flatten()
-                    .unwrap_or_else(|| extraction.trace_state.to_string())
+                    .unwrap_or_else(|| extraction.trace_state.as_str().to_owned())
             });
             if decision.links {
                 span.link = decision
                     .restarted
-                    .map(|context| (context, foreign_state.to_string()));
+                    .map(|context| (context, foreign_state.as_str().to_owned()));
             }
             if let Decider::Rule(index) = decision.decider
                 && let Some(name) = self.policy.rule_name(index).filter(|name| !name.is_empty())

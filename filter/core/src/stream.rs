@@ -92,7 +92,7 @@ pub struct StreamTracer {
 #[derive(Debug)]
 struct RequestNote {
     /// `GET`; `HTTP` for one that is not known.
-    method: String,
+    method: Cow<'static, str>,
     /// Of these, what the span's name asks for.
     host: String,
     path: String,
@@ -109,6 +109,7 @@ pub struct Ended {
 
 impl Recorder {
     /// One for a configuration.
+    #[inline(never)]
     pub fn new(
         config: SpanConfig,
         custom_tags: Vec<CustomTag>,
@@ -147,6 +148,7 @@ impl Recorder {
 
     /// Starts the span of a request. `upstream_id` is for the call upstream, if
     /// it has one of its own.
+    #[inline(never)]
     pub(crate) fn start(
         &self,
         request: &Request<'_, impl Extractor, impl RequestInfo>,
@@ -164,11 +166,11 @@ impl Recorder {
         for span in both(&mut span, &mut upstream) {
             span.attributes.set_str(semconv::COMPONENT, semconv::PROXY);
             if config.attributes.is_stable() {
-                http::record_request(head, method, &config.url_query, span);
+                http::record_request(head, method.map(|m| &**m), &config.url_query, span);
             }
         }
         if config.attributes.is_stable() {
-            http::record_caller(head, request.info, &mut span);
+            http::record_user_agent(head, &mut span);
         }
         if config.attributes.is_envoy() {
             self.envoy
@@ -185,23 +187,30 @@ impl Recorder {
         }
     }
 
-    fn note(&self, head: &RequestHead<'_>, method: Option<&str>) -> RequestNote {
-        let asked_for = |field, value: &[u8]| {
-            let is_asked_for = self.config.name.has(field);
-            let value = if is_asked_for { value } else { b"" };
-            lossy(value, self.config.limits.max_attribute_length).into_owned()
-        };
+    fn note(&self, head: &RequestHead<'_>, method: Option<&Cow<'static, str>>) -> RequestNote {
+        let limit = self.config.limits.max_attribute_length;
+        let has = |field| self.config.name.has(field);
+        let text = |value| lossy(value, limit).into_owned();
         RequestNote {
             // "In other cases […], `{method}` MUST be `HTTP`."
-            method: method.unwrap_or("HTTP").to_owned(),
-            host: asked_for(Field::Host, head.host()),
-            path: asked_for(Field::Path, head.path_without_query()),
+            method: method.map_or(Cow::Borrowed("HTTP"), Cow::clone),
+            host: if has(Field::Host) {
+                text(head.host())
+            } else {
+                String::new()
+            },
+            path: if has(Field::Path) {
+                text(head.path_without_query())
+            } else {
+                String::new()
+            },
             body: http::Bodies::of(head),
         }
     }
 
     /// Records how the stream ended and gives its spans. What was not sampled
     /// is given only if it is to be kept.
+    #[inline(never)]
     pub(crate) fn end(
         &self,
         stream: StreamTracer,
@@ -258,17 +267,19 @@ impl Recorder {
             }
         }
         if is_stable {
+            http::record_caller(response, &mut span);
             http::record_route(outcome.route(), &mut span);
             http::record_sizes(&request.body, &outcome, &mut span.attributes);
             proxy::record(&outcome, self.knows_workloads, &mut span, upstream.as_mut());
         }
         if self.config.attributes.is_envoy() {
+            EnvoyNames::record_caller(response, &mut span);
             self.envoy
                 .record_response(&outcome, &mut span, upstream.as_mut());
         }
         let tags = self.tags.end(tags, response);
         for span in both(&mut span, &mut upstream) {
-            span.attributes.replace(&tags);
+            tags.add_to(&mut span.attributes);
         }
         Some(Ended { span, upstream })
     }
@@ -296,7 +307,7 @@ impl Recorder {
                 Some(route) if kind == SpanKind::Server => {
                     Cow::Owned(format!("{} {route}", request.method))
                 }
-                _ => Cow::Owned(request.method.clone()),
+                _ => request.method.clone(),
             },
         };
         // The attributes' limit holds for names too.

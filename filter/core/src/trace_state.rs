@@ -1,6 +1,8 @@
 //! The W3C `tracestate`: validated, bounded, in order, borrowed from the
 //! request.
 
+use std::borrow::Cow;
+
 /// > There can be a maximum of 32 `list-member`s in a `list`.
 const MAX_MEMBERS: usize = 32;
 /// > A `key` […] contain\[s\] up to 256 characters
@@ -30,18 +32,17 @@ pub enum TraceStateError {
 ///
 /// Bounded by the grammar itself: 32 members of at most 513 bytes make a
 /// header of at most 16,447 bytes, so nothing that is valid is ever cut.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct TraceState<'a> {
-    members: [&'a str; MAX_MEMBERS],
-    len: usize,
+    /// The members with commas between, as they are sent.
+    text: Cow<'a, str>,
     verbatim: bool,
 }
 
 impl<'a> TraceState<'a> {
     /// A state without members.
     pub const EMPTY: TraceState<'static> = TraceState {
-        members: [""; MAX_MEMBERS],
-        len: 0,
+        text: Cow::Borrowed(""),
         verbatim: false,
     };
 
@@ -52,15 +53,16 @@ impl<'a> TraceState<'a> {
     /// result in the same key being present multiple times", and the left one
     /// is the more recent.
     pub fn parse(lines: impl Iterator<Item = &'a [u8]>) -> Result<Self, TraceStateError> {
-        let mut state = Self::EMPTY;
+        let mut members = [""; MAX_MEMBERS];
+        let mut len = 0;
         let mut line_count = 0;
-        let mut received = 0;
+        let mut received: &[u8] = &[];
         // Counted before duplicates are dropped: the limit is on the list as
         // it was sent.
         let mut member_count = 0;
         for line in lines {
             line_count += 1;
-            received += line.len();
+            received = line;
             for raw in line.split(|&b| b == b',') {
                 let Some(member) = parse_member(raw)? else {
                     continue;
@@ -69,26 +71,39 @@ impl<'a> TraceState<'a> {
                 if member_count > MAX_MEMBERS {
                     return Err(TraceStateError::TooManyMembers);
                 }
-                if state.get(key(member)).is_some() {
+                let known = members.get(..len).unwrap_or_default();
+                if known.iter().any(|other| key(other) == key(member)) {
                     continue;
                 }
-                if let Some(slot) = state.members.get_mut(state.len) {
+                if let Some(slot) = members.get_mut(len) {
                     *slot = member;
-                    state.len += 1;
+                    len += 1;
                 }
             }
         }
-        state.verbatim = line_count == 1 && state.len > 0 && state.encoded_len() == received;
-        Ok(state)
+        let members = members.get(..len).unwrap_or_default();
+        let sent = members.iter().map(|member| member.len()).sum::<usize>() + len.saturating_sub(1);
+        // Nothing was left out, so it is what came.
+        let verbatim = line_count == 1 && len > 0 && sent == received.len();
+        let text = match std::str::from_utf8(received) {
+            Ok(line) if verbatim => Cow::Borrowed(line),
+            _ => Cow::Owned(members.join(",")),
+        };
+        Ok(Self { text, verbatim })
     }
 
     /// The members as they are sent, `key=value`, most recent first.
-    pub fn members(&self) -> impl Iterator<Item = &'a str> + use<'a, '_> {
-        self.members.iter().take(self.len).copied()
+    pub fn members(&self) -> impl Iterator<Item = &str> {
+        self.text.split(',').filter(|member| !member.is_empty())
+    }
+
+    /// The list as it is sent, without white space; empty for none.
+    pub fn as_str(&self) -> &str {
+        &self.text
     }
 
     /// The value of the member with this key.
-    pub fn get(&self, wanted: &str) -> Option<&'a str> {
+    pub fn get(&self, wanted: &str) -> Option<&str> {
         self.members()
             .filter_map(|member| member.split_once('='))
             .find_map(|(key, value)| (key == wanted).then_some(value))
@@ -96,28 +111,17 @@ impl<'a> TraceState<'a> {
 
     /// Whether there is nothing to send.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.text.is_empty()
     }
 
-    /// Whether [`write`](Self::write) would give the one line that came in,
-    /// byte for byte, so that the header can be left as it is.
+    /// Whether it is the one line that came in, byte for byte, so that the
+    /// header can be left as it is.
     pub fn is_verbatim(&self) -> bool {
         self.verbatim
     }
 
-    fn encoded_len(&self) -> usize {
-        let commas = self.len.saturating_sub(1);
-        self.members().map(str::len).sum::<usize>() + commas
-    }
-
-    /// Appends the header's value, without white space.
-    pub fn write(&self, out: &mut String) {
-        out.reserve(self.encoded_len());
-        push_members(self.members(), out);
-    }
-
-    /// As [`write`](Self::write), with this value for a member of our own,
-    /// which an empty value removes.
+    /// Appends the list with this value for a member of our own, which an
+    /// empty value removes.
     ///
     /// > Modified keys MUST be moved to the beginning (left) of the list.
     ///
@@ -134,16 +138,6 @@ impl<'a> TraceState<'a> {
         }
         let others = self.members().filter(|member| key(member) != own);
         push_members(others.take(room), out);
-    }
-}
-
-impl std::fmt::Display for TraceState<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (i, member) in self.members().enumerate() {
-            f.write_str(if i == 0 { "" } else { "," })?;
-            f.write_str(member)?;
-        }
-        Ok(())
     }
 }
 

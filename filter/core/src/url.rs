@@ -84,7 +84,7 @@ impl QueryPolicy {
         let shown = match self {
             Self::Drop => return None,
             Self::Keep => Cow::Borrowed(query),
-            Self::Redact => Cow::Owned(redact(query, limit)),
+            Self::Redact => redact(query, limit),
             Self::Allow(keys) => Cow::Owned(allow(query, keys, limit)),
         };
         (!shown.is_empty()).then_some(shown)
@@ -99,7 +99,10 @@ const SEPARATORS: [char; 2] = ['&', ';'];
 /// to whom it is sent.
 fn decoded_key(pair: &str) -> Cow<'_, str> {
     let key = pair.split_once('=').map_or(pair, |(key, _)| key);
-    percent_decode_str(key).decode_utf8_lossy()
+    match key.contains('%') {
+        true => percent_decode_str(key).decode_utf8_lossy(),
+        false => Cow::Borrowed(key),
+    }
 }
 
 /// Compared without case: a secret in other letters is a secret still.
@@ -113,7 +116,13 @@ fn is_secret(pair: &str) -> bool {
 
 /// The query with the values of known secrets replaced, each up to the next
 /// ampersand: to other servers a semicolon is a part of the value.
-fn redact(query: &str, limit: usize) -> String {
+fn redact(query: &str, limit: usize) -> Cow<'_, str> {
+    // Mostly there are none among what is shown.
+    let shown = cut(query, limit.saturating_add(1));
+    let is_harmless = |pair: &str| !pair.contains('=') || !is_secret(pair);
+    if shown.split(SEPARATORS).all(is_harmless) {
+        return Cow::Borrowed(query);
+    }
     let mut redacted = String::new();
     for part in query.split_inclusive('&') {
         for pair in part.split_inclusive(SEPARATORS) {
@@ -134,7 +143,7 @@ fn redact(query: &str, limit: usize) -> String {
             break;
         }
     }
-    redacted
+    Cow::Owned(redacted)
 }
 
 /// The parameters with these keys.

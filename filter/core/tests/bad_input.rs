@@ -26,6 +26,7 @@ use sidespan_core::request::{Direction, End, MetadataKind, RequestInfo, Response
 use sidespan_core::resource::Environment;
 use sidespan_core::response_flags::ResponseFlags;
 use sidespan_core::tracer::Tracer;
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -209,9 +210,11 @@ struct AnyHost {
 }
 
 impl AnyHost {
-    fn text(&self, question: &str) -> Option<String> {
+    fn text(&self, question: &str) -> Option<Cow<'_, str>> {
         let index = question.bytes().map(usize::from).sum::<usize>();
-        self.texts[index % self.texts.len()].clone()
+        self.texts[index % self.texts.len()]
+            .as_deref()
+            .map(Cow::Borrowed)
     }
 
     fn header(&self, name: &str) -> Option<&[u8]> {
@@ -221,12 +224,6 @@ impl AnyHost {
 }
 
 impl RequestInfo for AnyHost {
-    fn protocol(&self) -> Option<String> {
-        self.text("protocol")
-    }
-    fn source_address(&self) -> Option<String> {
-        self.text("source")
-    }
     fn route_bool(&self, _: &str, _: &str) -> Option<bool> {
         None
     }
@@ -239,6 +236,12 @@ impl RequestInfo for AnyHost {
 }
 
 impl ResponseInfo for AnyHost {
+    fn protocol(&self) -> Option<Cow<'_, str>> {
+        self.text("protocol")
+    }
+    fn source_address(&self) -> Option<Cow<'_, str>> {
+        self.text("source")
+    }
     fn response_header(&self, name: &str) -> Option<&[u8]> {
         self.header(name)
     }
@@ -248,7 +251,7 @@ impl ResponseInfo for AnyHost {
     fn response_flags(&self) -> ResponseFlags {
         ResponseFlags(self.flags)
     }
-    fn response_code_details(&self) -> Option<String> {
+    fn response_code_details(&self) -> Option<Cow<'_, str>> {
         self.text("details")
     }
     fn request_size(&self) -> Option<u64> {
@@ -260,13 +263,13 @@ impl ResponseInfo for AnyHost {
     fn attempt_count(&self) -> u64 {
         self.attempts
     }
-    fn route_name(&self) -> Option<String> {
+    fn route_name(&self) -> Option<Cow<'_, str>> {
         self.text("route")
     }
-    fn cluster_name(&self) -> Option<String> {
+    fn cluster_name(&self) -> Option<Cow<'_, str>> {
         self.text("cluster")
     }
-    fn upstream_address(&self) -> Option<String> {
+    fn upstream_address(&self) -> Option<Cow<'_, str>> {
         self.text("upstream")
     }
     fn connection_wait(&self) -> Option<Duration> {
@@ -275,29 +278,30 @@ impl ResponseInfo for AnyHost {
     fn upstream_latency(&self) -> Option<Duration> {
         self.number.map(Duration::from_secs)
     }
-    fn transport_failure(&self) -> Option<String> {
+    fn transport_failure(&self) -> Option<Cow<'_, str>> {
         self.text("failure")
     }
-    fn tls_peer(&self, end: End) -> Option<String> {
+    fn tls_peer(&self, end: End) -> Option<Cow<'_, str>> {
         self.text(if end == End::Upstream { "up" } else { "down" })
     }
-    fn workload(&self, _: End, field: &str) -> Option<String> {
+    fn workload(&self, _: End, field: &str) -> Option<Cow<'_, str>> {
         self.text(field)
     }
     fn metadata(&self, _: MetadataKind, _: &str, _: &[String]) -> Option<Value> {
         self.metadata.clone()
     }
     fn property(&self, path: &[String]) -> Option<Vec<u8>> {
-        self.text(&path.concat()).map(String::into_bytes)
+        self.text(&path.concat())
+            .map(|text| text.into_owned().into_bytes())
     }
 }
 
 impl Environment for AnyHost {
     fn variable(&self, name: &str) -> Option<String> {
-        self.text(name)
+        self.text(name).map(Cow::into_owned)
     }
     fn node(&self, path: &[&str]) -> Option<String> {
-        self.text(&path.concat())
+        self.text(&path.concat()).map(Cow::into_owned)
     }
 }
 
@@ -629,7 +633,7 @@ fn sixty_kibibytes_of_everything() {
             "custom_tags": tags,
         });
         let mut proxy = Proxy::on(&common::Host::default(), keys.clone());
-        let sent = proxy.send(Direction::Unspecified, &lines, &host, &host);
+        let sent = proxy.send_by(Direction::Unspecified, &lines, &host, &host);
         assert_eq!(sent.spans().count(), 2);
         assert!(
             sent.bytes.len() <= 2 * bound(64, 1024),

@@ -263,7 +263,7 @@ fn bytes_are_canonical() {
                     upstream: Some("10.0.0.1:80"),
                     ..Response::status(200 + 300 * (i % 2))
                 };
-                tracer.on_end(stream.unwrap(), &response, u64::MAX);
+                tracer.on_end(stream.unwrap(), &response.to(&info), u64::MAX);
             }
             let callout = tracer.next_callout(u64::MAX).unwrap();
             let message = decode(&callout);

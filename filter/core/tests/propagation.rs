@@ -203,7 +203,7 @@ fn passes_propagator(row: &Row) {
         assert_eq!(parent.flags.is_random(), random);
     }
     let mut state = String::new();
-    extraction.trace_state.write(&mut state);
+    state.push_str(extraction.trace_state.as_str());
     assert_eq!(state, expect["tracestate"].as_str().unwrap_or_default());
     assert_eq!(extraction.trace_state.is_empty(), state.is_empty());
 

@@ -427,7 +427,7 @@ proptest! {
             return Ok(());
         };
         let mut written = String::new();
-        state.write(&mut written);
+        written.push_str(state.as_str());
         let again = TraceState::parse([written.as_bytes()].into_iter());
         let again = again.expect("what is written is valid");
         prop_assert!(again.members().eq(state.members()));
@@ -662,7 +662,7 @@ proptest! {
         };
         let mut tracer = common::tracer_of_single_spans();
         let (stream, _) = request(&mut tracer, &lines, &info, direction, 1);
-        tracer.on_end(stream.expect("sampled"), &response, 2);
+        tracer.on_end(stream.expect("sampled"), &response.to(&info), 2);
         let callout = tracer.next_callout(2).expect("a batch of one is full");
         prop_assert_eq!(common::decode(&callout).encode_to_vec(), common::message(&callout));
         let span = common::spans(&callout).remove(0);

@@ -64,7 +64,7 @@ fn stream(direction: Direction, lines: &Headers, info: &Info, response: &Respons
         .any(|(name, value)| name == b"content-type" && value.starts_with(b"application/grpc"));
     let response = Response {
         attempts: u64::from(is_grpc),
-        ..response.clone()
+        ..response.to(info)
     };
     tracer.on_end(stream.expect("sampled"), &response, 2);
     let callout = tracer.next_callout(2).expect("a batch of one is full");

@@ -1214,6 +1214,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_per_route_config_destroy(route
     guard::call((), || {
         // SAFETY: `new` gave it away, and Envoy gives it back once.
         drop(unsafe { Arc::from_raw(route.cast::<RouteConfig>()) });
+        filter::on_route_config_end();
     });
 }
 

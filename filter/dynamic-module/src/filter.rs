@@ -13,6 +13,8 @@ use sidespan_core::request::{Direction, End, MetadataKind, RequestInfo, Response
 use sidespan_core::response_flags::ResponseFlags;
 use sidespan_core::source::SpanSource;
 use sidespan_core::stream::StreamTracer;
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -34,6 +36,9 @@ struct Tracing {
 /// What one worker makes spans with.
 struct Worker {
     source: SpanSource,
+    /// Of the listener that the configuration belongs to. It is asked for when
+    /// the first request comes.
+    direction: Option<Direction>,
     /// For what takes a route with a configuration of its own, made when the
     /// first such request comes.
     routes: Vec<(Weak<RouteConfig>, SpanSource)>,
@@ -77,7 +82,11 @@ pub(crate) fn on_config(envoy: ffi::Config, name: &str, text: &[u8]) -> Option<B
         let worker = || {
             let source = SpanSource::new(config.clone(), environment::process(), seed());
             let routes = Vec::new();
-            Worker { source, routes }
+            Worker {
+                source,
+                direction: None,
+                routes,
+            }
         };
         Tracing {
             exporter,
@@ -94,9 +103,20 @@ pub(crate) fn on_config(envoy: ffi::Config, name: &str, text: &[u8]) -> Option<B
     }))
 }
 
+/// How many routes have something to say of their own. Most processes have
+/// none, and then no stream asks for it.
+static ROUTE_CONFIGS: AtomicUsize = AtomicUsize::new(0);
+
 /// Takes what a route says of its own; main thread.
 pub(crate) fn on_route_config(name: &str, text: &[u8]) -> Option<Arc<RouteConfig>> {
-    document::read_route(name, text).map(Arc::new)
+    let route = document::read_route(name, text).map(Arc::new)?;
+    ROUTE_CONFIGS.fetch_add(1, Ordering::Relaxed);
+    Some(route)
+}
+
+/// It goes.
+pub(crate) fn on_route_config_end() {
+    ROUTE_CONFIGS.fetch_sub(1, Ordering::Relaxed);
 }
 
 /// A configuration goes.
@@ -198,7 +218,10 @@ impl HttpFilter {
         #[cfg(feature = "trap")]
         crate::trap::at(b"request", stream.header(Map::RequestHeaders, "x-trap"));
         self.state = State::Untraced;
-        self.route = stream.route();
+        // Whoever made one did so before the first stream could have it.
+        if ROUTE_CONFIGS.load(Ordering::Relaxed) > 0 {
+            self.route = stream.route();
+        }
         let request = stream.headers(Map::RequestHeaders);
         if request.header(b":method").is_none() {
             // A request that Envoy could not read has no headers at all.
@@ -207,10 +230,11 @@ impl HttpFilter {
         let Some(mut worker) = tracing.workers.of(self.worker) else {
             return;
         };
+        let direction = *worker.direction.get_or_insert_with(|| direction(stream));
         let source = worker.source(&tracing.config, self.route.as_ref());
         let mut written = Written::default();
         let info = Request(stream);
-        let started = source.on_request(&request, &info, direction(stream), now(), &mut written);
+        let started = source.on_request(&request, &info, direction, now(), &mut written);
         if ffi::is_debug() {
             let line = source.line(&request, &started.decision);
             ffi::log(LogLevel::Debug, &format!("sidespan: {line}"));
@@ -261,21 +285,7 @@ impl Injector for Written {
 /// What Envoy knows of a request.
 struct Request<'a>(&'a Stream);
 
-impl Request<'_> {
-    fn own(&self, attribute: Attribute) -> Option<String> {
-        self.0.text(attribute).map(str::to_owned)
-    }
-}
-
 impl RequestInfo for Request<'_> {
-    fn protocol(&self) -> Option<String> {
-        self.own(Attribute::REQUEST_PROTOCOL)
-    }
-
-    fn source_address(&self) -> Option<String> {
-        self.own(Attribute::SOURCE_ADDRESS)
-    }
-
     fn route_bool(&self, namespace: &str, key: &str) -> Option<bool> {
         self.0.metadata_truth(MetadataSource::Route, namespace, key)
     }
@@ -308,12 +318,20 @@ impl Ended<'_> {
         details.or_else(|| (!is_answered()).then_some(reply::CLIENT_LEFT))
     }
 
-    fn own(&self, attribute: Attribute) -> Option<String> {
-        self.stream.text(attribute).map(str::to_owned)
+    fn text(&self, attribute: Attribute) -> Option<Cow<'_, str>> {
+        self.stream.text(attribute).map(Cow::Borrowed)
     }
 }
 
 impl ResponseInfo for Ended<'_> {
+    fn protocol(&self) -> Option<Cow<'_, str>> {
+        self.text(Attribute::REQUEST_PROTOCOL)
+    }
+
+    fn source_address(&self) -> Option<Cow<'_, str>> {
+        self.text(Attribute::SOURCE_ADDRESS)
+    }
+
     fn response_header(&self, name: &str) -> Option<&[u8]> {
         self.stream.header(Map::ResponseHeaders, name)
     }
@@ -329,9 +347,9 @@ impl ResponseInfo for Ended<'_> {
         }
     }
 
-    fn response_code_details(&self) -> Option<String> {
-        self.own(Attribute::RESPONSE_CODE_DETAILS)
-            .or_else(|| self.details().map(str::to_owned))
+    fn response_code_details(&self) -> Option<Cow<'_, str>> {
+        self.text(Attribute::RESPONSE_CODE_DETAILS)
+            .or_else(|| self.details().map(Cow::Borrowed))
     }
 
     fn request_size(&self) -> Option<u64> {
@@ -349,16 +367,16 @@ impl ResponseInfo for Ended<'_> {
         told.unwrap_or_else(|| u64::from(self.stream.text(Attribute::UPSTREAM_ADDRESS).is_some()))
     }
 
-    fn route_name(&self) -> Option<String> {
-        self.own(Attribute::XDS_ROUTE_NAME)
+    fn route_name(&self) -> Option<Cow<'_, str>> {
+        self.text(Attribute::XDS_ROUTE_NAME)
     }
 
-    fn cluster_name(&self) -> Option<String> {
-        self.stream.cluster_name().map(str::to_owned)
+    fn cluster_name(&self) -> Option<Cow<'_, str>> {
+        self.stream.cluster_name().map(Cow::Borrowed)
     }
 
-    fn upstream_address(&self) -> Option<String> {
-        self.own(Attribute::UPSTREAM_ADDRESS)
+    fn upstream_address(&self) -> Option<Cow<'_, str>> {
+        self.text(Attribute::UPSTREAM_ADDRESS)
     }
 
     /// No version tells.
@@ -370,11 +388,11 @@ impl ResponseInfo for Ended<'_> {
         self.stream.upstream_latency()
     }
 
-    fn transport_failure(&self) -> Option<String> {
-        self.own(Attribute::UPSTREAM_TRANSPORT_FAILURE)
+    fn transport_failure(&self) -> Option<Cow<'_, str>> {
+        self.text(Attribute::UPSTREAM_TRANSPORT_FAILURE)
     }
 
-    fn tls_peer(&self, end: End) -> Option<String> {
+    fn tls_peer(&self, end: End) -> Option<Cow<'_, str>> {
         let [uri, subject] = match end {
             End::Downstream => [
                 Attribute::CONNECTION_URI_SAN_PEER,
@@ -385,12 +403,12 @@ impl ResponseInfo for Ended<'_> {
                 Attribute::UPSTREAM_SUBJECT_PEER,
             ],
         };
-        let said = |attribute| self.own(attribute).filter(|text| !text.is_empty());
+        let said = |attribute| self.text(attribute).filter(|text| !text.is_empty());
         said(uri).or_else(|| said(subject))
     }
 
     /// Istio's objects cannot be read by their fields.
-    fn workload(&self, _end: End, _field: &str) -> Option<String> {
+    fn workload(&self, _end: End, _field: &str) -> Option<Cow<'_, str>> {
         None
     }
 
@@ -417,13 +435,13 @@ impl ResponseInfo for Ended<'_> {
             ["request", "headers", name] => line(Map::RequestHeaders, name),
             ["response", "headers", name] => line(Map::ResponseHeaders, name),
             ["response", "trailers", name] => line(Map::ResponseTrailers, name),
-            ["xds", "cluster_name"] => Some(self.cluster_name()?.into_bytes()),
+            ["xds", "cluster_name"] => Some(self.cluster_name()?.as_bytes().to_vec()),
             _ => {
                 let name = path.join(".");
                 let mut all = Attribute::ALL.iter();
                 let attribute = all.find(|attribute| attribute.name == name)?;
                 match attribute.kind {
-                    Kind::Text => Some(self.own(*attribute)?.into_bytes()),
+                    Kind::Text => Some(self.text(*attribute)?.as_bytes().to_vec()),
                     Kind::Number => Some(self.stream.number(*attribute)?.to_le_bytes().to_vec()),
                     // Without TLS Envoy says nothing, and a property says no.
                     Kind::Truth => Some(vec![u8::from(

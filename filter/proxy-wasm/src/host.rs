@@ -138,6 +138,14 @@ unsafe extern "C" {
         value_size: Word,
         cas: u32,
     ) -> Status;
+    fn proxy_call_foreign_function(
+        name: *const u8,
+        name_size: Word,
+        argument: *const u8,
+        argument_size: Word,
+        data: *mut *mut u8,
+        size: *mut Word,
+    ) -> Status;
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: Word, id: *mut u32) -> Status;
     fn proxy_increment_metric(id: u32, offset: i64) -> Status;
     fn proxy_record_metric(id: u32, value: u64) -> Status;
@@ -324,6 +332,41 @@ pub(crate) fn property(path: &str) -> Option<Vec<u8>> {
         // SAFETY: the host reads the path before it returns.
         unsafe { proxy_get_property(path.as_ptr(), path.len(), data, size) }
     })
+}
+
+/// Calls a function that is the host's own.
+fn foreign_function(name: &str, argument: &[u8]) -> Option<Vec<u8>> {
+    returned(|data, size| {
+        // SAFETY: the host reads the name and the argument before it returns.
+        unsafe {
+            proxy_call_foreign_function(
+                name.as_ptr(),
+                name.len(),
+                argument.as_ptr(),
+                argument.len(),
+                data,
+                size,
+            )
+        }
+    })
+}
+
+/// An expression of properties (CEL) that Envoy evaluates. It belongs to the
+/// current root and goes with it.
+pub(crate) struct Expression(Vec<u8>);
+
+impl Expression {
+    /// `None` where the host has none, or cannot read this one.
+    pub(crate) fn new(text: &str) -> Option<Self> {
+        foreign_function("expr_create", text.as_bytes()).map(Self)
+    }
+
+    /// Its value for the current stream: of a list, each one as the name in a
+    /// pair of what [`crate::http::Pairs`] reads. `None` if any part of it has
+    /// no value.
+    pub(crate) fn evaluate(&self) -> Option<Vec<u8>> {
+        foreign_function("expr_evaluate", &self.0)
+    }
 }
 
 /// What every worker of the proxy sees under a key, and its version.

@@ -2,57 +2,88 @@
 
 use crate::host::{self, Map};
 use crate::root;
-use sidespan_core::document;
 use sidespan_core::propagation::{Extractor, Injector};
-use sidespan_core::request::{Direction, End, MetadataKind, RequestInfo, ResponseInfo};
-use sidespan_core::response_flags::ResponseFlags;
+use sidespan_core::request::RequestInfo;
 use sidespan_core::stream::StreamTracer;
-use std::cell::{OnceCell, RefCell};
-use std::collections::HashMap;
-use std::time::Duration;
+use std::cell::RefCell;
+use std::ops::Range;
 
-/// What is known of a stream between its callbacks.
+/// A stream that something is to be done for once it goes on.
 struct Stream {
     root_id: u32,
-    state: State,
+    /// What is recorded of it.
+    tracer: Option<Box<StreamTracer>>,
     /// A header to add to the response, if one is configured.
     response_header: Option<(String, String)>,
 }
 
-enum State {
-    /// The request has not come this far; it may never come, if a filter
-    /// before this one answers it.
-    Created,
-    /// Seen, and its span is not recorded.
-    Untraced,
-    Traced(Box<StreamTracer>),
+thread_local! {
+    /// Contexts that no request came for yet, and their roots: as good as
+    /// always the one that is about to get it. For some none ever comes, if a
+    /// filter before this one answers it.
+    static CREATED: RefCell<Vec<(u32, u32)>> = RefCell::default();
+    static STREAMS: RefCell<Streams> = RefCell::default();
 }
 
-thread_local! {
-    static STREAMS: RefCell<HashMap<u32, Stream>> = RefCell::default();
+/// Streams by their contexts. The host counts these up, so that their last
+/// digits spread them evenly: none has more than a few beside it, but where
+/// thousands are open at once.
+#[derive(Default)]
+struct Streams(Vec<Vec<(u32, Stream)>>);
+
+impl Streams {
+    /// A power of two, so that no division is needed.
+    const PLACES: usize = 1 << 8;
+
+    fn beside(&mut self, context_id: u32) -> Option<&mut Vec<(u32, Stream)>> {
+        self.0.get_mut(context_id as usize % Self::PLACES)
+    }
+
+    fn insert(&mut self, context_id: u32, stream: Stream) {
+        if self.0.is_empty() {
+            self.0.resize_with(Self::PLACES, Vec::new);
+        }
+        if let Some(beside) = self.beside(context_id) {
+            beside.push((context_id, stream));
+        }
+    }
+
+    fn get_mut(&mut self, context_id: u32) -> Option<&mut Stream> {
+        let mut beside = self.beside(context_id)?.iter_mut();
+        let (_, stream) = beside.find(|(id, _)| *id == context_id)?;
+        Some(stream)
+    }
+
+    fn remove(&mut self, context_id: u32) -> Option<Stream> {
+        let beside = self.beside(context_id)?;
+        let index = beside.iter().position(|(id, _)| *id == context_id)?;
+        Some(beside.swap_remove(index).1)
+    }
 }
 
 pub(crate) fn on_create(context_id: u32, root_id: u32) {
-    let stream = Stream {
-        root_id,
-        state: State::Created,
-        response_header: None,
-    };
-    STREAMS.with_borrow_mut(|streams| streams.insert(context_id, stream));
+    CREATED.with_borrow_mut(|created| created.push((context_id, root_id)));
+}
+
+/// The root of a context that no request came for before.
+fn take_created(context_id: u32) -> Option<u32> {
+    CREATED.with_borrow_mut(|created| {
+        let index = created.iter().rposition(|(id, _)| *id == context_id)?;
+        Some(created.swap_remove(index).1)
+    })
 }
 
 pub(crate) fn on_request_headers(context_id: u32) {
-    STREAMS.with_borrow_mut(|streams| {
-        let Some(stream) = streams.get_mut(&context_id) else {
-            return;
-        };
-        start(stream);
-    });
+    if let Some(root_id) = take_created(context_id)
+        && let Some(stream) = start(root_id)
+    {
+        STREAMS.with_borrow_mut(|streams| streams.insert(context_id, stream));
+    }
 }
 
 pub(crate) fn on_response_headers(context_id: u32) {
     let header = STREAMS.with_borrow_mut(|streams| {
-        let stream = streams.get_mut(&context_id)?;
+        let stream = streams.get_mut(context_id)?;
         stream.response_header.take()
     });
     if let Some((name, value)) = header {
@@ -64,16 +95,19 @@ pub(crate) fn on_response_headers(context_id: u32) {
 pub(crate) fn on_log(context_id: u32) {
     #[cfg(feature = "trap")]
     trap(b"log");
-    let Some(mut stream) = STREAMS.with_borrow_mut(|streams| streams.remove(&context_id)) else {
-        return;
-    };
-    if matches!(stream.state, State::Created) {
+    let stream = match take_created(context_id) {
         // A filter before this one answered the request. It went nowhere, but
         // it was there.
-        start(&mut stream);
-    }
-    if let State::Traced(tracer) = stream.state {
-        root::with(stream.root_id, |root| root.end(*tracer, &Ended::default()));
+        Some(root_id) => start(root_id),
+        None => STREAMS.with_borrow_mut(|streams| streams.remove(context_id)),
+    };
+    if let Some(Stream {
+        root_id,
+        tracer: Some(tracer),
+        ..
+    }) = stream
+    {
+        root::with(root_id, |root| root.end(*tracer));
     }
 }
 
@@ -86,61 +120,62 @@ fn trap(place: &[u8]) {
     }
 }
 
-fn start(stream: &mut Stream) {
+/// Starts the stream whose request came, if there will be anything to do for
+/// it.
+fn start(root_id: u32) -> Option<Stream> {
     #[cfg(feature = "trap")]
     trap(b"request");
-    stream.state = State::Untraced;
     let request = Pairs::of(Map::RequestHeaders);
-    if request.header(b":method").is_none() {
-        // A request that Envoy could not read has no headers at all.
-        return;
-    }
-    root::with(stream.root_id, |root| {
-        let started = root.start(&request, &Host, direction(), &mut RequestHeaders);
-        stream.response_header = root.response_header(&started.decision);
-        if let Some(tracer) = started.stream {
-            stream.state = State::Traced(Box::new(tracer));
-        }
-    });
-}
-
-/// `envoy.config.core.v3.TrafficDirection` of the listener.
-fn direction() -> Direction {
-    match host::property("xds\0listener_direction").as_deref() {
-        Some([1, ..]) => Direction::Inbound,
-        Some([2, ..]) => Direction::Outbound,
-        _ => Direction::Unspecified,
-    }
+    // A request that Envoy could not read has no headers at all.
+    request.header(b":method")?;
+    root::with(root_id, |root| {
+        let started = root.start(&request, &Host, &mut RequestHeaders);
+        let stream = Stream {
+            root_id,
+            response_header: root.response_header(&started.decision),
+            tracer: started.stream.map(Box::new),
+        };
+        (stream.tracer.is_some() || stream.response_header.is_some()).then_some(stream)
+    })
+    .flatten()
 }
 
 /// All lines of a header map in one buffer: their number, the sizes of
 /// each name and value, then each name and value with a zero byte behind it.
-pub(crate) struct Pairs(Vec<u8>);
+pub(crate) struct Pairs(pub(crate) Vec<u8>);
 
 impl Pairs {
     pub(crate) fn of(map: Map) -> Self {
         Self(host::header_pairs(map))
     }
-}
 
-impl Extractor for Pairs {
-    fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+    /// Where each name and its value stand.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
         let (count, rest) = self.0.split_first_chunk().unwrap_or((&[0; 4], &[]));
         let count = u32::from_le_bytes(*count) as usize;
-        let (sizes, mut data) = count
+        let sizes = count
             .checked_mul(8)
-            .and_then(|size| rest.split_at_checked(size))
+            .and_then(|size| rest.get(..size))
             .unwrap_or_default();
+        let mut at = size_of::<u32>() + sizes.len();
         let mut next = move |size: &[u8]| {
             let size = u32::from_le_bytes(size.try_into().ok()?) as usize;
-            let (text, rest) = data.split_at_checked(size)?;
-            data = rest.get(1..)?;
-            Some(text)
+            let end = at.checked_add(size)?;
+            let place = at..end;
+            at = end.checked_add(1)?;
+            Some(place)
         };
         sizes.chunks_exact(8).map_while(move |sizes| {
             let (name, value) = sizes.split_at_checked(4)?;
             Some((next(name)?, next(value)?))
         })
+    }
+}
+
+impl Extractor for Pairs {
+    fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.places()
+            .map_while(|(name, value)| Some((self.0.get(name)?, self.0.get(value)?)))
     }
 }
 
@@ -160,26 +195,7 @@ impl Injector for RequestHeaders {
 /// What the host knows of the current stream, whose request came.
 struct Host;
 
-fn text(path: &str) -> Option<String> {
-    String::from_utf8(host::property(path)?).ok()
-}
-
-fn number(path: &str) -> Option<u64> {
-    host::property(path)?
-        .try_into()
-        .ok()
-        .map(u64::from_le_bytes)
-}
-
 impl RequestInfo for Host {
-    fn protocol(&self) -> Option<String> {
-        text("request\0protocol")
-    }
-
-    fn source_address(&self) -> Option<String> {
-        text("source\0address")
-    }
-
     fn route_bool(&self, namespace: &str, key: &str) -> Option<bool> {
         match *route_metadata(namespace, key)? {
             [byte] => Some(byte != 0),
@@ -201,117 +217,4 @@ fn route_metadata(namespace: &str, key: &str) -> Option<Vec<u8>> {
     host::property(&format!(
         "xds\0route_metadata\0filter_metadata\0{namespace}\0{key}"
     ))
-}
-
-/// What the host knows of the current stream, which has ended. Its headers
-/// and trailers are read whole: one call costs little more than one header.
-#[derive(Default)]
-struct Ended {
-    headers: OnceCell<Pairs>,
-    trailers: OnceCell<Pairs>,
-    /// Read whole, too: of the request, the route, the cluster and the host.
-    metadata: [OnceCell<Option<Vec<u8>>>; 4],
-}
-
-/// A duration in nanoseconds, if the host knows it.
-fn duration(path: &str) -> Option<Duration> {
-    let nanos = i64::from_le_bytes(host::property(path)?.try_into().ok()?);
-    u64::try_from(nanos).ok().map(Duration::from_nanos)
-}
-
-impl ResponseInfo for Ended {
-    fn response_header(&self, name: &str) -> Option<&[u8]> {
-        let read = || Pairs::of(Map::ResponseHeaders);
-        self.headers.get_or_init(read).header(name.as_bytes())
-    }
-
-    fn response_trailer(&self, name: &str) -> Option<&[u8]> {
-        let read = || Pairs::of(Map::ResponseTrailers);
-        self.trailers.get_or_init(read).header(name.as_bytes())
-    }
-
-    fn response_flags(&self) -> ResponseFlags {
-        ResponseFlags(number("response\0flags").unwrap_or_default())
-    }
-
-    fn response_code_details(&self) -> Option<String> {
-        text("response\0code_details")
-    }
-
-    fn request_size(&self) -> Option<u64> {
-        number("request\0size")
-    }
-
-    fn response_size(&self) -> Option<u64> {
-        number("response\0size")
-    }
-
-    fn attempt_count(&self) -> u64 {
-        number("upstream\0request_attempt_count").unwrap_or_default()
-    }
-
-    fn route_name(&self) -> Option<String> {
-        text("xds\0route_name")
-    }
-
-    fn cluster_name(&self) -> Option<String> {
-        text("xds\0cluster_name")
-    }
-
-    fn upstream_address(&self) -> Option<String> {
-        text("upstream\0address")
-    }
-
-    fn connection_wait(&self) -> Option<Duration> {
-        duration("upstream\0cx_pool_ready_duration")
-    }
-
-    fn upstream_latency(&self) -> Option<Duration> {
-        duration("response\0backend_latency")
-    }
-
-    fn transport_failure(&self) -> Option<String> {
-        text("upstream\0transport_failure_reason")
-    }
-
-    fn tls_peer(&self, end: End) -> Option<String> {
-        let connection = match end {
-            End::Downstream => "connection",
-            End::Upstream => "upstream",
-        };
-        ["uri_san_peer_certificate", "subject_peer_certificate"]
-            .iter()
-            .find_map(|name| text(&format!("{connection}\0{name}")).filter(|t| !t.is_empty()))
-    }
-
-    fn workload(&self, end: End, field: &str) -> Option<String> {
-        let peer = match end {
-            End::Downstream => "downstream_peer",
-            End::Upstream => "upstream_peer",
-        };
-        text(&format!("filter_state\0{peer}\0{field}"))
-    }
-
-    fn metadata(
-        &self,
-        kind: MetadataKind,
-        namespace: &str,
-        path: &[String],
-    ) -> Option<serde_json::Value> {
-        let [request, route, cluster, host] = &self.metadata;
-        let (cell, property) = match kind {
-            MetadataKind::Request => (request, "metadata"),
-            MetadataKind::Route => (route, "xds\0route_metadata"),
-            MetadataKind::Cluster => (cluster, "xds\0cluster_metadata"),
-            MetadataKind::Host => (host, "xds\0upstream_host_metadata"),
-        };
-        let encoded = cell.get_or_init(|| host::property(property)).as_ref()?;
-        let object = document::namespace(encoded, namespace)?;
-        path.iter()
-            .try_fold(object, |mut value, key| Some(value.get_mut(key)?.take()))
-    }
-
-    fn property(&self, path: &[String]) -> Option<Vec<u8>> {
-        host::property(&path.join("\0"))
-    }
 }

@@ -2,9 +2,10 @@
 //! and what the core gives back to calls of Envoy.
 //!
 //! `host.rs` is the ABI; `root.rs` is configuration and export, one context
-//! for each worker and plugin; `http.rs` is streams; `shared.rs` is what the
-//! workers tell each other; `document.rs` is how Envoy hands a configuration over.
+//! for each worker and plugin; `http.rs` is streams, and `ended.rs` what the
+//! host tells at their ends; `shared.rs` is what the workers tell each other.
 
+mod ended;
 mod host;
 mod http;
 mod root;

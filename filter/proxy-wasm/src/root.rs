@@ -1,6 +1,7 @@
 //! Root contexts: one for each worker and plugin. Configuration, ticks,
 //! exports, the end.
 
+use crate::ended::{Ended, Question};
 use crate::host::{self, Buffer, LogLevel, Map, Metric, MetricType, NotSent};
 use crate::http::Pairs;
 use crate::shared;
@@ -8,7 +9,7 @@ use sidespan_core::decision::Decision;
 use sidespan_core::document;
 use sidespan_core::exporter::{Callout, CalloutId, CalloutOutcome, Target};
 use sidespan_core::propagation::{Extractor, Injector};
-use sidespan_core::request::{Direction, RequestInfo, ResponseInfo};
+use sidespan_core::request::{Direction, RequestInfo};
 use sidespan_core::resource::Environment;
 use sidespan_core::source::Started;
 use sidespan_core::stats::{EXPORT_TIME, Level, Stat};
@@ -59,6 +60,10 @@ pub(crate) struct Root {
     /// The headers of each export, as the host takes them.
     headers: Vec<u8>,
     response_header: Option<String>,
+    /// Of the listeners that it serves, which have all the same one. It is
+    /// asked for when the first request comes.
+    direction: Option<Direction>,
+    question: Question,
     /// Asked for at each tick: a question at each request would cost.
     is_debug: bool,
     /// Those under way, by the host's tokens.
@@ -112,6 +117,7 @@ pub(crate) fn with<T>(root_id: u32, f: impl FnOnce(&mut Root) -> T) -> Option<T>
 
 /// Takes the configuration. `false` makes Envoy refuse it, and with it every
 /// request if there was no earlier one; only who validates wants that.
+#[inline(never)]
 pub(crate) fn on_configure(root_id: u32) -> bool {
     let proxy = Proxy {
         variables: host::environment(),
@@ -156,6 +162,8 @@ pub(crate) fn on_configure(root_id: u32) -> bool {
         document,
         is_fallback,
         response_header,
+        direction: None,
+        question: Question::new(),
         is_debug: host::is_debug(),
         callouts: Vec::new(),
         published: Default::default(),
@@ -307,15 +315,25 @@ fn forget(root_id: u32) {
     ROOTS.with_borrow_mut(|roots| roots.retain(|(id, _)| *id != root_id));
 }
 
+/// `envoy.config.core.v3.TrafficDirection` of the current stream's listener.
+/// Envoy has a root for each, whatever else is the same.
+fn direction() -> Direction {
+    match host::property("xds\0listener_direction").as_deref() {
+        Some([1, ..]) => Direction::Inbound,
+        Some([2, ..]) => Direction::Outbound,
+        _ => Direction::Unspecified,
+    }
+}
+
 impl Root {
     /// A request came.
     pub(crate) fn start(
         &mut self,
         request: &impl Extractor,
         info: &impl RequestInfo,
-        direction: Direction,
         injector: &mut impl Injector,
     ) -> Started {
+        let direction = *self.direction.get_or_insert_with(direction);
         let started = self
             .tracer
             .on_request(request, info, direction, host::now(), injector);
@@ -332,9 +350,9 @@ impl Root {
     }
 
     /// A stream ended.
-    pub(crate) fn end(&mut self, stream: StreamTracer, response: &impl ResponseInfo) {
+    pub(crate) fn end(&mut self, stream: StreamTracer) {
         let now = host::now();
-        self.tracer.on_end(stream, response, now);
+        self.tracer.on_end(stream, &Ended::new(&self.question), now);
         self.export(now);
     }
 
@@ -366,6 +384,7 @@ impl Root {
         )
     }
 
+    #[inline(never)]
     fn book(&mut self, id: CalloutId, outcome: CalloutOutcome<'_>, now: u64) {
         let Some(end) = self.tracer.on_callout_end(id, outcome, now) else {
             return;

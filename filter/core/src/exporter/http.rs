@@ -22,6 +22,7 @@ pub(super) fn headers(path: &str, gzip: bool) -> std::vec::IntoIter<(&'static st
     headers.into_iter()
 }
 
+#[inline(never)]
 pub(super) fn body(envelope: &Envelope, spans: &[u8], gzip: bool) -> Vec<u8> {
     let mut body = Vec::with_capacity(envelope.len(spans));
     envelope.wrap(spans, &mut body);

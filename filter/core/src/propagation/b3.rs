@@ -1,7 +1,7 @@
 //! B3, single and multi header (openzipkin/b3-propagation).
 
 use super::{Field, Injector, Malformed, Parsed, SamplingState, flags_of};
-use crate::id::{SpanId, TraceId, decode_hex};
+use crate::id::{SpanId, TraceId, decode_hex, encode_hex};
 use crate::span_context::SpanContext;
 
 const B3: &str = "b3";
@@ -183,23 +183,31 @@ pub(super) fn write_single(
     injector: &mut impl Injector,
 ) {
     let state = match (debug, context.flags.is_sampled()) {
-        (true, _) => "-d",
-        (false, true) => "-1",
-        (false, false) => "-0",
+        (true, _) => b'd',
+        (false, true) => b'1',
+        (false, false) => b'0',
     };
-    // Longest: 32 + 1 + 16 + 2 + 1 + 16.
-    let mut value = String::with_capacity(68);
-    push_hex(&mut value, &context.trace_id.to_hex());
-    value.push('-');
-    push_hex(&mut value, &context.span_id.to_hex());
-    value.push_str(state);
+    const PARENT: usize = 32 + 1 + 16 + 2 + 1;
+    let mut value = [b'-'; PARENT + 16];
+    let mut put = |at: usize, bytes: &[u8]| {
+        encode_hex(bytes, value.get_mut(at..).unwrap_or_default());
+    };
+    put(0, context.trace_id.as_bytes());
+    put(33, context.span_id.as_bytes());
+    let mut len = PARENT - 1;
     if let Some(parent) = parent {
-        value.push('-');
-        push_hex(&mut value, &parent.to_hex());
+        put(PARENT, parent.as_bytes());
+        len = value.len();
     }
-    injector.set(B3, &value);
+    if let Some(place) = value.get_mut(PARENT - 2) {
+        *place = state;
+    }
+    if let Some(Ok(value)) = value.get(..len).map(std::str::from_utf8) {
+        injector.set(B3, value);
+    }
 }
 
+#[inline(never)]
 pub(super) fn write_multi(
     context: &SpanContext,
     parent: Option<SpanId>,
@@ -231,11 +239,5 @@ pub(super) fn write_multi(
 fn set_hex(name: &'static str, hex: &[u8], injector: &mut impl Injector) {
     if let Ok(hex) = std::str::from_utf8(hex) {
         injector.set(name, hex);
-    }
-}
-
-fn push_hex(out: &mut String, hex: &[u8]) {
-    if let Ok(hex) = std::str::from_utf8(hex) {
-        out.push_str(hex);
     }
 }

@@ -87,10 +87,6 @@ pub(super) fn write_trace_state(
         Some(state) => injector.set(TRACESTATE, state),
         None if !is_there || came.is_verbatim() => {}
         None if came.is_empty() => injector.remove(TRACESTATE),
-        None => {
-            let mut value = String::new();
-            came.write(&mut value);
-            injector.set(TRACESTATE, &value);
-        }
+        None => injector.set(TRACESTATE, came.as_str()),
     }
 }

@@ -62,13 +62,13 @@ impl EnvoyNames {
         }
     }
 
+    #[inline(never)]
     pub(super) fn record_request(
         &self,
         request: &Request<'_, impl Extractor, impl RequestInfo>,
         url_query: &QueryPolicy,
         span: &mut Span,
     ) {
-        let protocol = request.info.protocol().unwrap_or_else(|| "-".to_owned());
         let attributes = &mut span.attributes;
         for (key, value) in &self.node {
             attributes.set_str(key, value);
@@ -105,8 +105,14 @@ impl EnvoyNames {
         let path = original.map_or(path, |original| target(original, url_query, limit));
         let scheme = String::from_utf8_lossy(request.head.scheme);
         attributes.set_str("http.url", &format!("{scheme}://{authority}{path}"));
-        attributes.set_str("http.protocol", &protocol);
-        if let Some(source) = request.info.source_address() {
+    }
+
+    /// Who asked, and over what.
+    pub(super) fn record_caller(response: &impl ResponseInfo, span: &mut Span) {
+        let protocol = response.protocol();
+        let attributes = &mut span.attributes;
+        attributes.set_str("http.protocol", protocol.as_deref().unwrap_or("-"));
+        if let Some(source) = response.source_address() {
             attributes.set_str("peer.address", split_host_port(&source).0);
         }
     }
@@ -117,6 +123,7 @@ impl EnvoyNames {
         }
     }
 
+    #[inline(never)]
     pub(super) fn record_response(
         &self,
         outcome: &Outcome<'_, impl ResponseInfo>,

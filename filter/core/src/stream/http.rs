@@ -3,7 +3,7 @@
 
 use super::outcome::Outcome;
 use crate::attribute::Attributes;
-use crate::request::{RequestHead, RequestInfo, ResponseInfo};
+use crate::request::{RequestHead, ResponseInfo};
 use crate::resource::Environment;
 use crate::semconv;
 use crate::span::{Span, SpanKind};
@@ -13,29 +13,34 @@ use std::borrow::Cow;
 /// The methods that are told by name (`http.request.method`); all others are
 /// `_OTHER`, so that no peer can grow the number of span names.
 #[derive(Debug)]
-pub(super) struct Methods(Vec<String>);
+pub(super) struct Methods(Vec<Cow<'static, str>>);
 
 /// Those that the conventions know.
 const METHODS: &str = "GET,POST,PUT,DELETE,HEAD,OPTIONS,PATCH,CONNECT,TRACE,QUERY";
+
+fn methods(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(str::trim).filter(|m| !m.is_empty())
+}
 
 impl Methods {
     /// "This environment variable MUST support a comma-separated list of
     /// case-sensitive known HTTP methods", and it is a full override.
     pub(super) fn new(environment: &impl Environment) -> Self {
         let list = environment.variable("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS");
-        let list = list.as_deref().unwrap_or(METHODS).split(',');
-        let methods = list.map(str::trim).filter(|method| !method.is_empty());
-        Self(methods.map(str::to_owned).collect())
+        Self(match &list {
+            Some(list) => methods(list).map(|m| Cow::Owned(m.to_owned())).collect(),
+            None => methods(METHODS).map(Cow::Borrowed).collect(),
+        })
     }
 
     /// The request's method, if it is one of them.
-    pub(super) fn known(&self, head: &RequestHead<'_>) -> Option<&str> {
-        let known = self.0.iter().find(|m| m.as_bytes() == head.method);
-        known.map(String::as_str)
+    pub(super) fn known(&self, head: &RequestHead<'_>) -> Option<&Cow<'static, str>> {
+        self.0.iter().find(|m| m.as_bytes() == head.method)
     }
 }
 
 /// What is asked, and of whom.
+#[inline(never)]
 pub(super) fn record_request(
     head: &RequestHead<'_>,
     method: Option<&str>,
@@ -89,25 +94,30 @@ pub(super) fn record_request(
     }
 }
 
-/// Who asks.
-pub(super) fn record_caller(head: &RequestHead<'_>, info: &impl RequestInfo, span: &mut Span) {
-    let (kind, attributes) = (span.kind, &mut span.attributes);
+/// Who asks, as the request itself says.
+pub(super) fn record_user_agent(head: &RequestHead<'_>, span: &mut Span) {
     if let Some(user_agent) = head.user_agent {
-        attributes.set_bytes(semconv::USER_AGENT_ORIGINAL, user_agent);
+        span.attributes
+            .set_bytes(semconv::USER_AGENT_ORIGINAL, user_agent);
     }
+}
+
+/// Who asked, and over what.
+pub(super) fn record_caller(response: &impl ResponseInfo, span: &mut Span) {
+    let (kind, attributes) = (span.kind, &mut span.attributes);
     if kind == SpanKind::Client {
-        // The rest is about the connection that the call is made on, and that
-        // is not the caller's.
+        // It is about the connection that the call is made on, and that is
+        // not the caller's.
         return;
     }
-    if let Some(version) = info
+    if let Some(version) = response
         .protocol()
         .as_deref()
         .and_then(|p| p.strip_prefix("HTTP/"))
     {
         attributes.set_str(semconv::NETWORK_PROTOCOL_VERSION, version);
     }
-    let Some(source) = info.source_address() else {
+    let Some(source) = response.source_address() else {
         return;
     };
     let (address, port) = split_host_port(&source);
@@ -209,11 +219,13 @@ pub(super) fn record_sizes(
     if !bodies.has_response(outcome.status) {
         return;
     }
-    let announced = response
-        .response_header("content-length")
-        .filter(|_| outcome.flags.is_empty())
-        .and_then(length_of);
-    if let Some(size) = announced.or_else(|| counted(response.response_size())) {
+    let announced = || {
+        response
+            .response_header("content-length")
+            .filter(|_| outcome.flags.is_empty())
+            .and_then(length_of)
+    };
+    if let Some(size) = counted(response.response_size()).or_else(announced) {
         attributes.set_int(semconv::HTTP_RESPONSE_BODY_SIZE, size);
     }
 }
@@ -237,6 +249,7 @@ pub(super) fn record_route(route: Option<&str>, span: &mut Span) {
 }
 
 /// What came back, and from where.
+#[inline(never)]
 pub(super) fn record_response(
     status: Option<u16>,
     error: Option<&str>,

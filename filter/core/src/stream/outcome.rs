@@ -6,10 +6,11 @@ use crate::keep::Ending;
 use crate::request::ResponseInfo;
 use crate::response_flags::ResponseFlags;
 use crate::span::SpanKind;
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::time::Duration;
 
-type Text = OnceCell<Option<String>>;
+type Text<'a> = OnceCell<Option<Cow<'a, str>>>;
 
 pub(super) struct Outcome<'a, R> {
     pub(super) response: &'a R,
@@ -19,20 +20,17 @@ pub(super) struct Outcome<'a, R> {
     pub(super) flags: ResponseFlags,
     /// How often the request was sent upstream.
     pub(super) attempts: u64,
-    details: Text,
-    route: Text,
-    cluster: Text,
-    upstream_address: Text,
+    details: Text<'a>,
+    route: Text<'a>,
+    cluster: Text<'a>,
+    upstream_address: Text<'a>,
 }
 
 impl<'a, R: ResponseInfo> Outcome<'a, R> {
     pub(super) fn read(response: &'a R, is_grpc: bool) -> Self {
-        let status = response
-            .response_header(":status")
-            .and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
         Self {
             response,
-            status,
+            status: response.status(),
             grpc_status: is_grpc.then(|| grpc::status(response)).flatten(),
             flags: response.response_flags(),
             attempts: response.attempt_count(),
@@ -117,7 +115,10 @@ impl<'a, R: ResponseInfo> Outcome<'a, R> {
 }
 
 /// A text that is not empty.
-fn text(cell: &Text, read: impl FnOnce() -> Option<String>) -> Option<&str> {
+fn text<'c, 'a>(
+    cell: &'c Text<'a>,
+    read: impl FnOnce() -> Option<Cow<'a, str>>,
+) -> Option<&'c str> {
     cell.get_or_init(read)
         .as_deref()
         .filter(|text| !text.is_empty())

@@ -159,7 +159,7 @@ impl SpanTagger {
             span_id: parent.span_id,
             is_remote: true,
         });
-        tagged.span.trace_state = extraction.trace_state.to_string();
+        tagged.span.trace_state = extraction.trace_state.as_str().to_owned();
         (tagged, extraction.malformed.is_some())
     }
 
@@ -219,7 +219,7 @@ impl SpanTagger {
         let head = request.head();
         record_request(
             &head,
-            self.methods.known(&head),
+            self.methods.known(&head).map(|m| &**m),
             &self.config.url_query,
             span,
         );
@@ -418,7 +418,7 @@ impl SpanTagger {
             return Cow::Owned(cut(name, limit).to_owned());
         };
         let head = request.head();
-        let method = self.methods.known(&head).unwrap_or("HTTP");
+        let method = self.methods.known(&head).map_or("HTTP", |m| m);
         let (host, path) = (
             lossy(head.host(), limit),
             lossy(head.path_without_query(), limit),

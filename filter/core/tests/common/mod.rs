@@ -26,11 +26,13 @@ use sidespan_core::response_flags::ResponseFlags;
 use sidespan_core::stats::Stat;
 use sidespan_core::stream::StreamTracer;
 use sidespan_core::tracer::Tracer;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-/// What a host knows of a request beside its headers.
+/// What a host knows of a request beside its headers: of the route at once, of
+/// the rest when the stream ends.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Info {
     pub(crate) protocol: Option<&'static str>,
@@ -40,14 +42,6 @@ pub(crate) struct Info {
 }
 
 impl RequestInfo for Info {
-    fn protocol(&self) -> Option<String> {
-        self.protocol.map(str::to_owned)
-    }
-
-    fn source_address(&self) -> Option<String> {
-        self.source_address.map(str::to_owned)
-    }
-
     fn route_bool(&self, namespace: &str, key: &str) -> Option<bool> {
         self.route[namespace][key].as_bool()
     }
@@ -64,6 +58,8 @@ impl RequestInfo for Info {
 /// What a host knows of a stream that has ended.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Response {
+    pub(crate) protocol: Option<&'static str>,
+    pub(crate) source_address: Option<&'static str>,
     pub(crate) headers: Vec<(&'static str, Vec<u8>)>,
     pub(crate) trailers: Vec<(&'static str, Vec<u8>)>,
     pub(crate) flags: u64,
@@ -95,6 +91,15 @@ impl Response {
             ..Self::default()
         }
     }
+
+    /// To a request of which the host knows this.
+    pub(crate) fn to(&self, info: &Info) -> Self {
+        Self {
+            protocol: info.protocol,
+            source_address: info.source_address,
+            ..self.clone()
+        }
+    }
 }
 
 fn end_index(end: End) -> usize {
@@ -110,6 +115,14 @@ fn line<'a>(lines: &'a [(&'static str, Vec<u8>)], name: &str) -> Option<&'a [u8]
 }
 
 impl ResponseInfo for Response {
+    fn protocol(&self) -> Option<Cow<'_, str>> {
+        self.protocol.map(Cow::Borrowed)
+    }
+
+    fn source_address(&self) -> Option<Cow<'_, str>> {
+        self.source_address.map(Cow::Borrowed)
+    }
+
     fn response_header(&self, name: &str) -> Option<&[u8]> {
         line(&self.headers, name)
     }
@@ -122,8 +135,8 @@ impl ResponseInfo for Response {
         ResponseFlags(self.flags)
     }
 
-    fn response_code_details(&self) -> Option<String> {
-        self.details.map(str::to_owned)
+    fn response_code_details(&self) -> Option<Cow<'_, str>> {
+        self.details.map(Cow::Borrowed)
     }
 
     fn request_size(&self) -> Option<u64> {
@@ -138,16 +151,16 @@ impl ResponseInfo for Response {
         self.attempts
     }
 
-    fn route_name(&self) -> Option<String> {
-        self.route.map(str::to_owned)
+    fn route_name(&self) -> Option<Cow<'_, str>> {
+        self.route.map(Cow::Borrowed)
     }
 
-    fn cluster_name(&self) -> Option<String> {
-        self.cluster.map(str::to_owned)
+    fn cluster_name(&self) -> Option<Cow<'_, str>> {
+        self.cluster.map(Cow::Borrowed)
     }
 
-    fn upstream_address(&self) -> Option<String> {
-        self.upstream.map(str::to_owned)
+    fn upstream_address(&self) -> Option<Cow<'_, str>> {
+        self.upstream.map(Cow::Borrowed)
     }
 
     fn connection_wait(&self) -> Option<Duration> {
@@ -158,17 +171,17 @@ impl ResponseInfo for Response {
         self.upstream_latency
     }
 
-    fn transport_failure(&self) -> Option<String> {
-        self.transport_failure.map(str::to_owned)
+    fn transport_failure(&self) -> Option<Cow<'_, str>> {
+        self.transport_failure.map(Cow::Borrowed)
     }
 
-    fn tls_peer(&self, end: End) -> Option<String> {
-        self.tls_peers[end_index(end)].map(str::to_owned)
+    fn tls_peer(&self, end: End) -> Option<Cow<'_, str>> {
+        self.tls_peers[end_index(end)].map(Cow::Borrowed)
     }
 
-    fn workload(&self, end: End, field: &str) -> Option<String> {
+    fn workload(&self, end: End, field: &str) -> Option<Cow<'_, str>> {
         let workload = &self.workloads[end_index(end)];
-        workload.get(field).map(|&value| value.to_owned())
+        workload.get(field).map(|&value| Cow::Borrowed(value))
     }
 
     fn metadata(&self, kind: MetadataKind, namespace: &str, path: &[String]) -> Option<Value> {

@@ -170,6 +170,17 @@ impl Proxy {
         &mut self,
         direction: Direction,
         lines: &Headers,
+        info: &Info,
+        response: &Response,
+    ) -> Sent {
+        self.send_by(direction, lines, info, &response.to(info))
+    }
+
+    /// As [`send`](Self::send), by any host.
+    pub(crate) fn send_by(
+        &mut self,
+        direction: Direction,
+        lines: &Headers,
         info: &impl RequestInfo,
         response: &impl ResponseInfo,
     ) -> Sent {
@@ -237,7 +248,7 @@ pub(crate) fn send(
     keys: Value,
     direction: Direction,
     lines: &Headers,
-    response: &impl ResponseInfo,
+    response: &Response,
 ) -> Sent {
     Proxy::new(keys).send(direction, lines, &Info::default(), response)
 }

@@ -1,0 +1,130 @@
+//! What a request allocates: nothing if it is not sampled, and little if it is.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unreachable,
+    missing_docs
+)]
+
+mod common;
+
+use allocation_counter::measure;
+use common::spans::{configured, with};
+use common::{Headers, Host, Info, Response};
+use serde_json::{Value, json};
+use sidespan_core::propagation::Injector;
+use sidespan_core::request::Direction;
+use sidespan_core::source::SpanSource;
+
+/// Writes nowhere, so that what a host allocates does not count.
+struct Nowhere;
+
+impl Injector for Nowhere {
+    fn set(&mut self, _: &'static str, _: &str) {}
+    fn remove(&mut self, _: &'static str) {}
+}
+
+fn source(keys: &Value) -> SpanSource {
+    SpanSource::new(configured(keys), &Host::default(), [7; 32])
+}
+
+fn request() -> Headers {
+    with(
+        common::spans::get("/orders/4711?page=2"),
+        &[
+            ("user-agent", "curl/8.5.0"),
+            ("x-tenant", "acme"),
+            ("accept", "*/*"),
+        ],
+    )
+}
+
+const DENIED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+
+#[test]
+fn what_is_not_sampled_allocates_nothing() {
+    let rules: Vec<_> = (0..200)
+        .map(|n| json!({"match": {"path": {"prefix": format!("/{n}/")}}, "action": "force"}))
+        .collect();
+    let state = ("tracestate", "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE");
+    for (why, keys, lines) in [
+        (
+            "by the sampler",
+            json!({"sampler": {"ratio": 0}}),
+            request(),
+        ),
+        (
+            "by the caller",
+            json!({}),
+            with(request(), &[("traceparent", DENIED), state]),
+        ),
+        (
+            "by a caller with B3",
+            json!({}),
+            with(request(), &[("b3", "0")]),
+        ),
+        (
+            "by the sampler, and no rule of many",
+            json!({"sampler": {"ratio": 0}, "rules": rules}),
+            request(),
+        ),
+        (
+            "by a rule",
+            json!({"rules": [{"match": {"path": {"prefix": "/orders/"}}, "action": "disable"}]}),
+            request(),
+        ),
+        (
+            "in a trace that starts anew",
+            json!({"sampler": {"ratio": 0}, "propagation": {"incoming": "restart"}}),
+            with(request(), &[("traceparent", DENIED), state]),
+        ),
+    ] {
+        let mut source = source(&keys);
+        let mut is_recorded = true;
+        let allocated = measure(|| {
+            let info = &Info::default();
+            let direction = Direction::Inbound;
+            let started = source.on_request(&lines, info, direction, 1, &mut Nowhere);
+            is_recorded = started.stream.is_some();
+        });
+        assert!(!is_recorded, "{why}");
+        assert_eq!(allocated.count_total, 0, "{why}");
+    }
+}
+
+/// The bytes of its attributes and those of its custom tags; its queue has
+/// room.
+#[test]
+fn what_is_sampled_allocates_twice() {
+    let tags = json!([
+        {"tag": "tenant", "request_header": {"name": "x-tenant"}},
+        {"tag": "environment", "literal": {"value": "production"}},
+    ]);
+    let mut source = source(&json!({"custom_tags": tags}));
+    let lines = request();
+    let response = Response {
+        protocol: Some("HTTP/1.1"),
+        source_address: Some("192.0.2.7:50123"),
+        response_size: Some(10),
+        attempts: 1,
+        cluster: Some("orders"),
+        upstream: Some("10.0.0.5:8080"),
+        ..Response::status(200)
+    };
+    let allocated = measure(|| {
+        let info = &Info::default();
+        let started = source.on_request(&lines, info, Direction::Inbound, 1, &mut Nowhere);
+        let stream = started.stream.expect("sampled");
+        assert!(source.on_end(stream, &response, 2).is_some());
+    });
+    assert_eq!(allocated.count_total, 2);
+    assert!(
+        allocated.bytes_total < 1200,
+        "{} bytes",
+        allocated.bytes_total
+    );
+}

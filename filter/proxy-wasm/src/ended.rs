@@ -1,0 +1,307 @@
+//! What the host tells of a stream that has ended.
+//!
+//! Most of it is asked for at once, by an expression: a question costs the
+//! same whether it is for one property or for ten, and each answer little.
+
+use crate::host::{self, Expression, Map};
+use crate::http::Pairs;
+use sidespan_core::document;
+use sidespan_core::propagation::Extractor;
+use sidespan_core::request::{End, MetadataKind, ResponseInfo};
+use sidespan_core::response_flags::ResponseFlags;
+use std::borrow::Cow;
+use std::cell::{Cell, OnceCell};
+use std::ops::Range;
+use std::time::Duration;
+
+/// A property that is among what is asked for at once.
+#[derive(Clone, Copy)]
+enum Asked {
+    Status,
+    Flags,
+    ResponseSize,
+    Attempts,
+    Route,
+    Cluster,
+    UpstreamAddress,
+    ConnectionWait,
+    UpstreamLatency,
+    Protocol,
+    SourceAddress,
+    /// Whether there is a certificate at the other end.
+    HasDownstreamPeer,
+    HasUpstreamTls,
+}
+
+/// Each in the order of [`Asked`]. Without an upstream there are not all of
+/// them, and then there is no answer at all.
+const ASKED: [&str; 13] = [
+    "response.code",
+    "response.flags",
+    "response.size",
+    "upstream.request_attempt_count",
+    "xds.route_name",
+    "xds.cluster_name",
+    "upstream.address",
+    "upstream.cx_pool_ready_duration",
+    "response.backend_latency",
+    "request.protocol",
+    "source.address",
+    "connection.mtls",
+    "has(upstream.tls_version)",
+];
+
+/// The question of one root.
+pub(crate) struct Question {
+    /// `None` where the host knows no expressions.
+    expression: Option<Expression>,
+    /// Streams that are not asked about, since those before them had no
+    /// answer; and how many those will be that are not asked about next.
+    skip: Cell<u32>,
+    next_skip: Cell<u32>,
+}
+
+impl Question {
+    /// Where hardly any stream has an upstream, every thousandth question is
+    /// for nothing, and where one has again it is known that soon.
+    const MAX_SKIP: u32 = 1000;
+
+    pub(crate) fn new() -> Self {
+        Self {
+            expression: Expression::new(&format!("[{}]", ASKED.join(", "))),
+            skip: Cell::new(0),
+            next_skip: Cell::new(0),
+        }
+    }
+
+    fn ask(&self) -> Option<Answer> {
+        let expression = self.expression.as_ref()?;
+        if let Some(left) = self.skip.get().checked_sub(1) {
+            self.skip.set(left);
+            return None;
+        }
+        let answer = expression.evaluate().and_then(Answer::read);
+        let skip = match answer {
+            Some(_) => 0,
+            None => (self.next_skip.get() * 2 + 1).min(Self::MAX_SKIP),
+        };
+        self.skip.set(self.next_skip.replace(skip));
+        answer
+    }
+}
+
+/// The values, in the order of [`ASKED`].
+struct Answer {
+    bytes: Vec<u8>,
+    places: [Range<usize>; ASKED.len()],
+}
+
+impl Answer {
+    fn read(bytes: Vec<u8>) -> Option<Self> {
+        let mut places = [const { 0..0 }; ASKED.len()];
+        let pairs = Pairs(bytes);
+        let mut values = pairs.places();
+        for place in &mut places {
+            (*place, _) = values.next()?;
+        }
+        drop(values);
+        Some(Self {
+            bytes: pairs.0,
+            places,
+        })
+    }
+
+    fn get(&self, asked: Asked) -> &[u8] {
+        let place = self.places.get(asked as usize).cloned();
+        self.bytes
+            .get(place.unwrap_or_default())
+            .unwrap_or_default()
+    }
+}
+
+/// The current stream, which has ended. Headers, trailers and metadata are
+/// read whole: one call costs little more than one header.
+pub(crate) struct Ended<'a> {
+    question: &'a Question,
+    answer: OnceCell<Option<Answer>>,
+    headers: OnceCell<Pairs>,
+    trailers: OnceCell<Pairs>,
+    /// Of the request, the route, the cluster and the host.
+    metadata: [OnceCell<Option<Vec<u8>>>; 4],
+}
+
+fn number_of(bytes: &[u8]) -> Option<u64> {
+    bytes.try_into().ok().map(u64::from_le_bytes)
+}
+
+fn text_of(bytes: Vec<u8>) -> Option<Cow<'static, str>> {
+    String::from_utf8(bytes).ok().map(Cow::Owned)
+}
+
+fn text(path: &str) -> Option<Cow<'static, str>> {
+    text_of(host::property(path)?)
+}
+
+impl<'a> Ended<'a> {
+    pub(crate) fn new(question: &'a Question) -> Self {
+        Self {
+            question,
+            answer: OnceCell::new(),
+            headers: OnceCell::new(),
+            trailers: OnceCell::new(),
+            metadata: Default::default(),
+        }
+    }
+
+    /// What was answered, or the property alone.
+    fn get(&self, asked: Asked, property: &str) -> Option<Cow<'_, [u8]>> {
+        match self.answer.get_or_init(|| self.question.ask()) {
+            Some(answer) => Some(Cow::Borrowed(answer.get(asked))),
+            None => host::property(property).map(Cow::Owned),
+        }
+    }
+
+    fn number(&self, asked: Asked, property: &str) -> Option<u64> {
+        number_of(&self.get(asked, property)?)
+    }
+
+    fn text(&self, asked: Asked, property: &str) -> Option<Cow<'_, str>> {
+        match self.get(asked, property)? {
+            Cow::Borrowed(bytes) => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
+            Cow::Owned(bytes) => text_of(bytes),
+        }
+    }
+
+    /// Nanoseconds.
+    fn duration(&self, asked: Asked, property: &str) -> Option<Duration> {
+        let nanos = self.number(asked, property)?.cast_signed();
+        u64::try_from(nanos).ok().map(Duration::from_nanos)
+    }
+
+    /// Whether it was answered that there is none.
+    fn is_denied(&self, asked: Asked) -> bool {
+        let answer = self.answer.get_or_init(|| self.question.ask());
+        answer
+            .as_ref()
+            .is_some_and(|answer| answer.get(asked) == [0])
+    }
+}
+
+impl ResponseInfo for Ended<'_> {
+    fn status(&self) -> Option<u16> {
+        let code = self.number(Asked::Status, "response\0code")?;
+        // Where there was no response, Envoy may have zero for one.
+        u16::try_from(code).ok().filter(|code| *code > 0)
+    }
+
+    fn protocol(&self) -> Option<Cow<'_, str>> {
+        self.text(Asked::Protocol, "request\0protocol")
+    }
+
+    fn source_address(&self) -> Option<Cow<'_, str>> {
+        self.text(Asked::SourceAddress, "source\0address")
+    }
+
+    fn response_header(&self, name: &str) -> Option<&[u8]> {
+        let read = || Pairs::of(Map::ResponseHeaders);
+        self.headers.get_or_init(read).header(name.as_bytes())
+    }
+
+    fn response_trailer(&self, name: &str) -> Option<&[u8]> {
+        let read = || Pairs::of(Map::ResponseTrailers);
+        self.trailers.get_or_init(read).header(name.as_bytes())
+    }
+
+    fn response_flags(&self) -> ResponseFlags {
+        let flags = self.number(Asked::Flags, "response\0flags");
+        ResponseFlags(flags.unwrap_or_default())
+    }
+
+    fn response_code_details(&self) -> Option<Cow<'_, str>> {
+        text("response\0code_details")
+    }
+
+    fn request_size(&self) -> Option<u64> {
+        number_of(&host::property("request\0size")?)
+    }
+
+    fn response_size(&self) -> Option<u64> {
+        self.number(Asked::ResponseSize, "response\0size")
+    }
+
+    fn attempt_count(&self) -> u64 {
+        self.number(Asked::Attempts, "upstream\0request_attempt_count")
+            .unwrap_or_default()
+    }
+
+    fn route_name(&self) -> Option<Cow<'_, str>> {
+        self.text(Asked::Route, "xds\0route_name")
+    }
+
+    fn cluster_name(&self) -> Option<Cow<'_, str>> {
+        self.text(Asked::Cluster, "xds\0cluster_name")
+    }
+
+    fn upstream_address(&self) -> Option<Cow<'_, str>> {
+        self.text(Asked::UpstreamAddress, "upstream\0address")
+    }
+
+    fn connection_wait(&self) -> Option<Duration> {
+        self.duration(Asked::ConnectionWait, "upstream\0cx_pool_ready_duration")
+    }
+
+    fn upstream_latency(&self) -> Option<Duration> {
+        self.duration(Asked::UpstreamLatency, "response\0backend_latency")
+    }
+
+    fn transport_failure(&self) -> Option<Cow<'_, str>> {
+        text("upstream\0transport_failure_reason")
+    }
+
+    #[inline(never)]
+    fn tls_peer(&self, end: End) -> Option<Cow<'_, str>> {
+        let (connection, told) = match end {
+            End::Downstream => ("connection", Asked::HasDownstreamPeer),
+            End::Upstream => ("upstream", Asked::HasUpstreamTls),
+        };
+        if self.is_denied(told) {
+            return None;
+        }
+        ["uri_san_peer_certificate", "subject_peer_certificate"]
+            .iter()
+            .find_map(|name| text(&format!("{connection}\0{name}")).filter(|t| !t.is_empty()))
+    }
+
+    #[inline(never)]
+    fn workload(&self, end: End, field: &str) -> Option<Cow<'_, str>> {
+        let peer = match end {
+            End::Downstream => "downstream_peer",
+            End::Upstream => "upstream_peer",
+        };
+        text(&format!("filter_state\0{peer}\0{field}"))
+    }
+
+    #[inline(never)]
+    fn metadata(
+        &self,
+        kind: MetadataKind,
+        namespace: &str,
+        path: &[String],
+    ) -> Option<serde_json::Value> {
+        let [request, route, cluster, host] = &self.metadata;
+        let (cell, property) = match kind {
+            MetadataKind::Request => (request, "metadata"),
+            MetadataKind::Route => (route, "xds\0route_metadata"),
+            MetadataKind::Cluster => (cluster, "xds\0cluster_metadata"),
+            MetadataKind::Host => (host, "xds\0upstream_host_metadata"),
+        };
+        let encoded = cell.get_or_init(|| host::property(property)).as_ref()?;
+        let object = document::namespace(encoded, namespace)?;
+        path.iter()
+            .try_fold(object, |mut value, key| Some(value.get_mut(key)?.take()))
+    }
+
+    fn property(&self, path: &[String]) -> Option<Vec<u8>> {
+        host::property(&path.join("\0"))
+    }
+}
