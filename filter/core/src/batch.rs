@@ -7,7 +7,10 @@ use crate::stats::{Stat, Stats};
 use crate::stream::Ended;
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, VecDeque};
+use std::fmt;
 use std::iter::once;
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The limits of the queue (OpenTelemetry specification, BatchSpanProcessor).
@@ -37,10 +40,13 @@ impl Default for BatchConfig {
     }
 }
 
-/// Encoded spans, the body of one export.
+/// Encoded spans, for one export.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    pub(crate) spans: Vec<u8>,
+    /// The spans, and room before them for what an export puts there. An
+    /// export that is under way has them, too.
+    bytes: Arc<Vec<u8>>,
+    room: usize,
     pub(crate) count: usize,
     /// When its first span ended.
     opened_unix_nanos: u64,
@@ -48,6 +54,61 @@ pub(crate) struct Batch {
     pub(crate) failures: u32,
     /// When the first of its exports began.
     pub(crate) first_sent_unix_nanos: u64,
+}
+
+impl Batch {
+    fn spans(&self) -> &[u8] {
+        self.bytes.get(self.room..).unwrap_or_default()
+    }
+
+    /// How many bytes its spans have.
+    pub(crate) fn len(&self) -> usize {
+        self.spans().len()
+    }
+
+    /// The body of an export: its spans behind what is given, in the same
+    /// place if there is room for that.
+    pub(crate) fn body(&mut self, head: &[u8]) -> Body {
+        let Some(start) = self.room.checked_sub(head.len()) else {
+            return [head, self.spans()].concat().into();
+        };
+        if let Some(room) = Arc::make_mut(&mut self.bytes).get_mut(start..self.room) {
+            room.copy_from_slice(head);
+        }
+        Body {
+            bytes: Arc::clone(&self.bytes),
+            start,
+        }
+    }
+}
+
+/// The body of an export. It is not copied, though what is in it is kept to be
+/// sent again.
+#[derive(Clone)]
+pub struct Body {
+    bytes: Arc<Vec<u8>>,
+    start: usize,
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Self {
+        let bytes = Arc::new(bytes);
+        Self { bytes, start: 0 }
+    }
+}
+
+impl Deref for Body {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes.get(self.start..).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.len())
+    }
 }
 
 /// A batch whose export failed, and when it may be sent again.
@@ -108,8 +169,12 @@ pub struct BatchSpanProcessor {
     config: BatchConfig,
     /// How many bytes of spans fit into a message.
     max_batch_bytes: usize,
+    /// How many bytes an export puts before them.
+    head_room: usize,
     ready: VecDeque<Batch>,
     open: Batch,
+    /// Of the open batch.
+    encoded: Vec<u8>,
     /// The open batch has waited long enough.
     open_is_due: bool,
     waiting: BinaryHeap<Reverse<Waiting>>,
@@ -118,13 +183,16 @@ pub struct BatchSpanProcessor {
 }
 
 impl BatchSpanProcessor {
-    /// An empty queue, whose batches have so many bytes at most.
-    pub(crate) fn new(config: BatchConfig, max_batch_bytes: usize) -> Self {
+    /// An empty queue, whose batches have so many bytes at most, and room for
+    /// so many before them.
+    pub(crate) fn new(config: BatchConfig, max_batch_bytes: usize, head_room: usize) -> Self {
         Self {
             config,
             max_batch_bytes,
+            head_room,
             ready: VecDeque::new(),
             open: Batch::default(),
+            encoded: Vec::new(),
             open_is_due: false,
             waiting: BinaryHeap::new(),
             queued_spans: 0,
@@ -168,7 +236,8 @@ impl BatchSpanProcessor {
         {
             return Err(Refusal::QueueFull);
         }
-        if self.open.spans.len() + len > self.max_batch_bytes {
+        let open_len = self.encoded.len().saturating_sub(self.head_room);
+        if open_len + len > self.max_batch_bytes {
             self.close();
         }
         if self.open.count == 0 {
@@ -177,12 +246,13 @@ impl BatchSpanProcessor {
             // allocates never passes what the queue may hold, nor a message.
             let expected = len.saturating_mul(self.config.max_export_batch_size);
             let most = self.config.max_queue_bytes.min(self.max_batch_bytes);
-            self.open.spans.reserve(expected.min(most));
+            self.encoded.reserve(self.head_room + expected.min(most));
+            self.encoded.resize(self.head_room, 0);
         }
         self.open.count += 1;
         self.queued_spans += 1;
         self.queued_bytes += len;
-        Ok(&mut self.open.spans)
+        Ok(&mut self.encoded)
     }
 
     fn has_grown(&mut self) {
@@ -207,14 +277,14 @@ impl BatchSpanProcessor {
         let is_full = batch.count >= self.config.max_export_batch_size;
         if is_full
             && self.queued_spans + batch.count <= self.config.max_queue_size
-            && self.queued_bytes + batch.spans.len() <= self.config.max_queue_bytes
+            && self.queued_bytes + batch.len() <= self.config.max_queue_bytes
         {
             self.enter(&batch);
             self.ready.push_back(batch);
             return 0;
         }
         let mut refused = 0;
-        for span in scope_spans(&batch.spans) {
+        for span in scope_spans(batch.spans()) {
             match self.room(span.len(), batch.opened_unix_nanos) {
                 Ok(encoded) => {
                     encoded.extend_from_slice(span);
@@ -309,6 +379,7 @@ impl BatchSpanProcessor {
         self.ready.clear();
         self.waiting.clear();
         self.open = Batch::default();
+        self.encoded = Vec::new();
         self.open_is_due = false;
         self.queued_bytes = 0;
         std::mem::take(&mut self.queued_spans)
@@ -343,20 +414,23 @@ impl BatchSpanProcessor {
         self.open_is_due = false;
         let mut batch = std::mem::take(&mut self.open);
         if batch.count > 0 {
+            let mut encoded = std::mem::take(&mut self.encoded);
             // It may wait long, and what it reserved for others is not counted.
-            batch.spans.shrink_to_fit();
+            encoded.shrink_to_fit();
+            batch.bytes = Arc::new(encoded);
+            batch.room = self.head_room;
             self.ready.push_back(batch);
         }
     }
 
     fn enter(&mut self, batch: &Batch) {
         self.queued_spans += batch.count;
-        self.queued_bytes += batch.spans.len();
+        self.queued_bytes += batch.len();
     }
 
     fn leave(&mut self, batch: Batch) -> Batch {
         self.queued_spans -= batch.count;
-        self.queued_bytes -= batch.spans.len();
+        self.queued_bytes -= batch.len();
         batch
     }
 }

@@ -43,6 +43,11 @@ pub struct ExportEnd {
     pub notice: Option<Notice>,
 }
 
+/// An empty queue of what an exporter exports.
+fn queue(exporter: &Exporter, limits: BatchConfig) -> BatchSpanProcessor {
+    BatchSpanProcessor::new(limits, exporter.max_batch_bytes(), exporter.head_room())
+}
+
 impl Delivery {
     /// One for a configuration.
     #[inline(never)]
@@ -61,7 +66,7 @@ impl Delivery {
         );
         warnings.extend(resource.warning().map(str::to_owned));
         Self {
-            queue: BatchSpanProcessor::new(config.batch.clone(), exporter.max_batch_bytes()),
+            queue: queue(&exporter, config.batch.clone()),
             exporter,
             ends_at: None,
             stats: Stats::default(),
@@ -86,7 +91,7 @@ impl Delivery {
 
     /// A queue with these limits, for a worker to fill.
     pub fn outbox(&self, limits: BatchConfig) -> BatchSpanProcessor {
-        BatchSpanProcessor::new(limits, self.exporter.max_batch_bytes())
+        queue(&self.exporter, limits)
     }
 
     /// Takes what a worker's queue has into its own, as far as there is room.

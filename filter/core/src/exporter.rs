@@ -7,7 +7,7 @@ mod http;
 
 pub use answer::{Failure, FailureKind};
 
-use crate::batch::{Batch, BatchSpanProcessor, nanos};
+use crate::batch::{Batch, BatchSpanProcessor, Body, nanos};
 use crate::otlp::Envelope;
 use crate::resource::Environment;
 use crate::retry::{RetryConfig, silence};
@@ -118,7 +118,7 @@ pub struct Callout {
     /// To be handed back with the outcome.
     pub id: CalloutId,
     /// Its body.
-    pub body: Vec<u8>,
+    pub body: Body,
 }
 
 /// Header or trailer lines.
@@ -276,6 +276,11 @@ impl Exporter {
         MAX_MESSAGE_BYTES.saturating_sub(self.envelope.overhead())
     }
 
+    /// How many bytes stand before them.
+    pub(crate) fn head_room(&self) -> usize {
+        self.envelope.overhead()
+    }
+
     pub(crate) fn is_idle(&self) -> bool {
         self.in_flight.is_empty()
     }
@@ -306,8 +311,8 @@ impl Exporter {
         let id = CalloutId(self.next_id);
         self.next_id += 1;
         let body = match self.protocol {
-            Protocol::Grpc => grpc::body(&self.envelope, &batch.spans),
-            Protocol::Http { gzip, .. } => http::body(&self.envelope, &batch.spans, gzip),
+            Protocol::Grpc => grpc::body(&self.envelope, &mut batch),
+            Protocol::Http { gzip, .. } => http::body(&self.envelope, &mut batch, gzip),
         };
         let is_retry = batch.failures > 0;
         self.in_flight.push(InFlight {

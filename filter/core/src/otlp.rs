@@ -157,27 +157,25 @@ impl Envelope {
         }
     }
 
-    /// The length of what [`wrap`](Self::wrap) appends.
-    pub(crate) fn len(&self, spans: &[u8]) -> usize {
-        len_delimited_len(1, self.resource_spans_len(spans.len()))
+    /// The length of an `ExportTraceServiceRequest` with so many bytes of spans.
+    pub(crate) fn len(&self, spans: usize) -> usize {
+        len_delimited_len(1, self.resource_spans_len(spans))
     }
 
-    /// The most that it puts around spans.
+    /// The most that stands before spans.
     pub(crate) fn overhead(&self) -> usize {
-        // The keys and lengths of what holds spans, of gRPC's message at last.
+        // The keys and lengths of what holds spans, and of gRPC's message.
         const LENGTHS: usize = 2 * (1 + 5) + 5;
         self.resource.len() + self.scope.len() + LENGTHS
     }
 
-    /// Appends an `ExportTraceServiceRequest` around spans that [`put_span`]
-    /// wrote.
-    #[inline(never)]
-    pub(crate) fn wrap(&self, spans: &[u8], out: &mut Vec<u8>) {
-        put_len(1, self.resource_spans_len(spans.len()), out);
+    /// Appends an `ExportTraceServiceRequest` up to its spans, so many bytes,
+    /// which [`put_span`] wrote and which end it.
+    pub(crate) fn put_head(&self, spans: usize, out: &mut Vec<u8>) {
+        put_len(1, self.resource_spans_len(spans), out);
         out.extend_from_slice(&self.resource);
-        put_len(2, self.scope.len() + spans.len(), out);
+        put_len(2, self.scope.len() + spans, out);
         out.extend_from_slice(&self.scope);
-        out.extend_from_slice(spans);
     }
 
     fn resource_spans_len(&self, spans: usize) -> usize {

@@ -68,6 +68,23 @@ pub struct Span {
 }
 
 impl Span {
+    /// What an ordinary request fills: some twenty attributes.
+    const EXPECTED_BYTES: usize = 896;
+
+    /// A span that starts at `start_unix_nanos`, with room for what an
+    /// ordinary one holds.
+    pub fn recorded(
+        context: SpanContext,
+        kind: SpanKind,
+        start_unix_nanos: u64,
+        limits: Limits,
+    ) -> Self {
+        Self {
+            attributes: Attributes::new(limits.max_attribute_length, Self::EXPECTED_BYTES),
+            ..Self::new(context, kind, start_unix_nanos, limits)
+        }
+    }
+
     /// A span that starts at `start_unix_nanos`.
     pub fn new(
         context: SpanContext,
@@ -84,8 +101,7 @@ impl Span {
             start_unix_nanos,
             link: None,
             is_error: false,
-            // What an ordinary request fills: some twenty attributes.
-            attributes: Attributes::new(limits.max_attribute_length, 896),
+            attributes: Attributes::new(limits.max_attribute_length, 0),
         }
     }
 }

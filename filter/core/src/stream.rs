@@ -158,10 +158,10 @@ impl Recorder {
         let (head, config) = (&request.head, &self.config);
         let kind = self.kind(request.direction);
         let method = self.methods.known(head);
-        let mut span = Span::new(context, kind, request.now, config.limits);
+        let mut span = Span::recorded(context, kind, request.now, config.limits);
         let mut upstream = upstream_id.map(|span_id| {
             let context = SpanContext { span_id, ..context };
-            Span::new(context, SpanKind::Client, request.now, config.limits)
+            Span::recorded(context, SpanKind::Client, request.now, config.limits)
         });
         for span in both(&mut span, &mut upstream) {
             span.attributes.set_str(semconv::COMPONENT, semconv::PROXY);

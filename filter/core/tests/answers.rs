@@ -137,13 +137,13 @@ fn check((why, reply, means): &Row, protocol: &Protocol) {
             assert!(waited <= asked.mul_f64(1.5), "{why}: {waited:?}");
             assert!(tracer.next_callout(due - 1).is_none(), "{why}");
             let calls = all_callouts(&mut tracer, due);
-            assert_eq!(calls[0].body, first.body, "{why}: the same again");
+            assert_eq!(*calls[0].body, *first.body, "{why}: the same again");
             assert_eq!(calls.len(), 2, "{why}");
         }
         Means::Wait(..) => {
             assert!(tracer.next_callout(NOW).is_some(), "{why}: others go on");
             let again = all_callouts(&mut tracer, NOW + 1_500_000);
-            let is_there = again.iter().any(|call| call.body == first.body);
+            let is_there = again.iter().any(|call| *call.body == *first.body);
             assert!(is_there, "{why}: it is sent again");
         }
         Means::Taken(..) | Means::Refused(..) => {

@@ -73,7 +73,7 @@ fn fail_often(tracer: &mut Tracer, times: usize, reply: &Reply) -> Vec<(u64, u64
         let due = next_due(tracer, now);
         assert!(tracer.next_callout(due - 1).is_none(), "not before");
         let again = tracer.next_callout(due).expect("it is due");
-        assert_eq!(again.body, first.body, "the same bytes");
+        assert_eq!(*again.body, *first.body, "the same bytes");
         waits.push((now, due));
         (id, now) = (again.id, due);
     }
@@ -243,7 +243,7 @@ fn the_oldest_goes_first() {
     let mut due = Vec::new();
     for call in calls {
         Reply::Reset.tell(&mut tracer, call.id, NOW);
-        due.push(call.body);
+        due.push(call.body.to_vec());
     }
     // Jitter decided about their order: by what each of them waits.
     let mut order = Vec::new();
@@ -254,12 +254,12 @@ fn the_oldest_goes_first() {
     }
     for _ in 0..3 {
         now = next_due(&other, now);
-        order.push(other.next_callout(now).unwrap().body);
+        order.push(other.next_callout(now).unwrap().body.to_vec());
     }
     assert_ne!(order, due, "this seed would prove nothing");
     let new: Vec<String> = (0..2).map(|_| end_span(&mut tracer, 1, NOW)).collect();
     let again = all_callouts(&mut tracer, NOW + HOUR);
-    let bodies: Vec<Vec<u8>> = again.iter().map(|call| call.body.clone()).collect();
+    let bodies: Vec<Vec<u8>> = again.iter().map(|call| call.body.to_vec()).collect();
     assert_eq!(bodies, order);
     for call in again {
         Reply::OK.tell(&mut tracer, call.id, NOW + HOUR);
@@ -502,10 +502,10 @@ fn a_wish_for_no_pause_is_no_silence() {
         let mut tracer = tracer_of(singles(3), patient(), protocol, 7);
         let call = sent(&mut tracer, NOW);
         reply.tell(&mut tracer, call.id, NOW);
-        assert_ne!(sent(&mut tracer, NOW).body, call.body, "{reply:?}");
+        assert_ne!(*sent(&mut tracer, NOW).body, *call.body, "{reply:?}");
         let due = next_due(&tracer, NOW);
         assert!(due >= NOW + SECOND / 2, "{reply:?}");
-        assert_eq!(tracer.next_callout(due).unwrap().body, call.body);
+        assert_eq!(*tracer.next_callout(due).unwrap().body, *call.body);
     }
 }
 
@@ -525,7 +525,7 @@ fn a_silence_is_no_longer_than_was_asked() {
         let over = next_due(&tracer, NOW);
         silences.push(over - NOW);
         let next = tracer.next_callout(over).expect("it is over");
-        assert_ne!(next.body, call.body);
+        assert_ne!(*next.body, *call.body);
         assert!(next_due(&tracer, over) >= NOW + 15 * SECOND);
     }
     let (least, most) = (silences.iter().min(), silences.iter().max());
@@ -761,7 +761,7 @@ fn a_shutdown_delivers_what_it_can() {
     let due = next_due(&tracer, NOW + SECOND);
     tracer.on_tick(due);
     let again = tracer.next_callout(due).expect("retries go on");
-    assert_eq!(again.body, call.body);
+    assert_eq!(*again.body, *call.body);
     Reply::OK.tell(&mut tracer, again.id, due);
     assert!(tracer.is_idle());
     tracer.on_tick(NOW + HOUR);
@@ -1048,8 +1048,8 @@ fn an_adopted_call_is_a_retry() {
     tracer.adopt(other, now);
     assert_eq!(counted(&mut tracer, Stat::Retries), 0, "not yet");
     let again = all_callouts(&mut tracer, now);
-    let mut bodies: Vec<&Vec<u8>> = again.iter().take(3).map(|call| &call.body).collect();
-    let mut expected: Vec<&Vec<u8>> = calls.iter().map(|call| &call.body).collect();
+    let mut bodies: Vec<&[u8]> = again.iter().take(3).map(|call| &*call.body).collect();
+    let mut expected: Vec<&[u8]> = calls.iter().map(|call| &*call.body).collect();
     bodies.sort();
     expected.sort();
     assert_eq!(bodies, expected);
@@ -1073,7 +1073,7 @@ fn an_adopted_batch_waits_for_as_long() {
     tracer.adopt(other, NOW + MILLI);
     assert_eq!(next_due(&tracer, NOW + MILLI), due);
     assert!(tracer.next_callout(due - 1).is_none());
-    assert_eq!(tracer.next_callout(due).unwrap().body, call.body);
+    assert_eq!(*tracer.next_callout(due).unwrap().body, *call.body);
 }
 
 /// A collector that asked for a pause has it of whoever comes after; the
@@ -1351,12 +1351,12 @@ fn one_message_however_it_is_carried() {
         };
         let http = |gzip| {
             let path = "/v1/traces".to_owned();
-            body(Protocol::Http { path, gzip }).body
+            body(Protocol::Http { path, gzip }).body.to_vec()
         };
         let grpc = body(Protocol::Grpc);
         let plain = http(false);
         assert_eq!(message(&grpc), plain);
-        assert_eq!(grpc.body, framed(&plain));
+        assert_eq!(*grpc.body, framed(&plain));
 
         let zipped = http(true);
         // No flags, no time, from any system.
@@ -1381,6 +1381,6 @@ fn a_retry_is_the_same_by_http() {
         let call = sent(&mut tracer, NOW);
         Reply::http(503).tell(&mut tracer, call.id, NOW);
         let due = NOW + nanos(seconds(2));
-        assert_eq!(tracer.next_callout(due).unwrap().body, call.body);
+        assert_eq!(*tracer.next_callout(due).unwrap().body, *call.body);
     }
 }

@@ -17,9 +17,11 @@ use common::{Headers, Host, attributes, read_upstream, spans};
 use serde_json::{Value, json};
 use sidespan_core::config::Config;
 use sidespan_core::delivery::Delivery;
+use sidespan_core::id::IdGenerator;
 use sidespan_core::stats::Stats;
 use sidespan_core::stream::tagged::{SpanTagger, TaggedSpan};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7";
 
@@ -35,8 +37,13 @@ fn tagger(config: &Config) -> SpanTagger {
         config.propagator.clone(),
         config.span.clone(),
         &Host::default(),
-        [7; 32],
     )
+}
+
+/// Of a worker of its own.
+fn ids() -> IdGenerator {
+    static SEED: AtomicU8 = AtomicU8::new(1);
+    IdGenerator::new([SEED.fetch_add(1, Ordering::Relaxed); 32])
 }
 
 fn request(extra: &[(&str, &str)]) -> Headers {
@@ -50,8 +57,8 @@ fn request(extra: &[(&str, &str)]) -> Headers {
     Headers::from_wire(lines.iter().chain(extra).copied())
 }
 
-fn start(tagger: &mut SpanTagger, headers: &Headers, is_sampled: bool) -> TaggedSpan {
-    let (span, _) = tagger.start(headers, || headers.clone(), is_sampled, NOW);
+fn start(tagger: &SpanTagger, headers: &Headers, is_sampled: bool) -> TaggedSpan {
+    let (span, _) = tagger.start(&mut ids(), headers, || headers.clone(), is_sampled, NOW);
     span
 }
 
@@ -156,17 +163,17 @@ fn envoys_tags_become_attributes_of_the_conventions() {
         // A custom tag.
         ("server", "tenant", "acme", json!({"tenant": "acme"})),
     ] {
-        let mut tagger = tagger(&config);
-        let mut span = start(&mut tagger, &request(&[]), true);
+        let tagger = tagger(&config);
+        let mut span = start(&tagger, &request(&[]), true);
         if kind == "client" {
-            span = tagger.child(&span, "router carts egress", NOW);
+            span = tagger.child(&mut ids(), &span, "router carts egress", NOW);
         }
         let bare = if kind == "client" {
-            let parent = start(&mut tagger, &request(&[]), true);
-            let bare = tagger.child(&parent, "router carts egress", NOW);
+            let parent = start(&tagger, &request(&[]), true);
+            let bare = tagger.child(&mut ids(), &parent, "router carts egress", NOW);
             end(&config, &tagger, bare)
         } else {
-            let bare = start(&mut tagger, &request(&[]), true);
+            let bare = start(&tagger, &request(&[]), true);
             end(&config, &tagger, bare)
         };
         tagger.tag(&mut span, key, value);
@@ -186,9 +193,9 @@ fn envoys_tags_become_attributes_of_the_conventions() {
 #[test]
 fn what_is_asked_is_read_from_the_request_and_redacted() {
     let config = config(&json!({}));
-    let mut tagger = tagger(&config);
-    let server = start(&mut tagger, &request(&[]), true);
-    let call = tagger.child(&server, "router carts egress", NOW);
+    let tagger = tagger(&config);
+    let server = start(&tagger, &request(&[]), true);
+    let call = tagger.child(&mut ids(), &server, "router carts egress", NOW);
     let (name, _, call) = end(&config, &tagger, call).unwrap();
     assert_eq!(name, "POST");
     assert_eq!(
@@ -206,9 +213,9 @@ fn what_is_asked_is_read_from_the_request_and_redacted() {
 #[test]
 fn a_call_of_a_filter_is_told_by_its_tags_alone() {
     let config = config(&json!({}));
-    let mut tagger = tagger(&config);
-    let server = start(&mut tagger, &request(&[]), true);
-    let mut check = tagger.child(&server, "async authz egress", NOW);
+    let tagger = tagger(&config);
+    let server = start(&tagger, &request(&[]), true);
+    let mut check = tagger.child(&mut ids(), &server, "async authz egress", NOW);
     tagger.tag(&mut check, "http.method", "GET");
     tagger.tag(&mut check, "http.url", "https://authz/check?token=x");
     let (name, _, seen) = end(&config, &tagger, check).unwrap();
@@ -254,10 +261,10 @@ fn errors_are_told_by_the_conventions() {
             Some("NOT_FOUND"),
         ),
     ] {
-        let mut tagger = tagger(&config);
-        let mut span = start(&mut tagger, &request(&[]), true);
+        let tagger = tagger(&config);
+        let mut span = start(&tagger, &request(&[]), true);
         if is_client {
-            span = tagger.child(&span, "router carts egress", NOW);
+            span = tagger.child(&mut ids(), &span, "router carts egress", NOW);
         }
         for (key, value) in tags {
             tagger.tag(&mut span, key, value);
@@ -282,13 +289,13 @@ fn the_caller_decides_and_else_the_host() {
         (Some(&sampled), false, true, false),
         (Some(&not), true, false, false),
     ] {
-        let mut tagger = tagger(&config);
+        let tagger = tagger(&config);
         let lines: Vec<_> = traceparent
             .iter()
             .map(|value| ("traceparent", value.as_str()))
             .collect();
         let headers = request(&lines);
-        let span = start(&mut tagger, &headers, by_host);
+        let span = start(&tagger, &headers, by_host);
         assert_eq!(span.is_sampled(), is_sampled, "{traceparent:?}");
         assert_eq!(span.is_decided_here(), is_local, "{traceparent:?}");
         let mut upstream = headers.clone();
@@ -306,23 +313,23 @@ fn the_caller_decides_and_else_the_host() {
 #[test]
 fn an_unsampled_request_costs_next_to_nothing() {
     let config = config(&json!({}));
-    let mut tagger = tagger(&config);
+    let tagger = tagger(&config);
     let headers = request(&[]);
     let read = || -> Headers { panic!("nobody needs the request") };
-    let (mut span, is_malformed) = tagger.start(&headers, read, false, NOW);
+    let (mut span, is_malformed) = tagger.start(&mut ids(), &headers, read, false, NOW);
     assert!(!is_malformed);
     tagger.tag(&mut span, "http.method", "GET");
     assert!(tagger.end(span).is_none());
     let broken = request(&[("traceparent", "00-zz")]);
-    let (_, is_malformed) = tagger.start(&broken, || broken.clone(), true, NOW);
+    let (_, is_malformed) = tagger.start(&mut ids(), &broken, || broken.clone(), true, NOW);
     assert!(is_malformed);
 }
 
 #[test]
 fn envoys_own_names_if_they_are_asked_for() {
     let config = config(&json!({"span": {"attributes": "envoy"}}));
-    let mut tagger = tagger(&config);
-    let mut span = start(&mut tagger, &request(&[]), true);
+    let tagger = tagger(&config);
+    let mut span = start(&tagger, &request(&[]), true);
     tagger.tag(&mut span, "http.url", "https://shop.example/pay?sig=x&a=b");
     tagger.tag(&mut span, "http.status_code", "503");
     tagger.tag(&mut span, "tenant", "acme");
@@ -349,8 +356,8 @@ fn names_are_the_hosts_the_templates_or_the_conventions() {
         ),
     ] {
         let config = config(&keys);
-        let mut tagger = tagger(&config);
-        let mut span = start(&mut tagger, &request(&[]), true);
+        let tagger = tagger(&config);
+        let mut span = start(&tagger, &request(&[]), true);
         if let Some(name) = set {
             span.set_name(name);
         }

@@ -10,6 +10,7 @@ use crate::ffi::{self, LogLevel, TraceContext};
 use crate::filter::Written;
 use crate::per_worker::PerWorker;
 use crate::stats::Metrics;
+use sidespan_core::id::IdGenerator;
 use sidespan_core::propagation::CONTEXT_HEADERS;
 #[cfg(feature = "trap")]
 use sidespan_core::propagation::Extractor;
@@ -26,7 +27,8 @@ pub(crate) struct TracerConfig {
 
 struct Tracing {
     exporter: Arc<Exporter>,
-    taggers: PerWorker<SpanTagger>,
+    tagger: SpanTagger,
+    ids: PerWorker<IdGenerator>,
 }
 
 /// Keys of the document that are Envoy's to decide here, and where it is told.
@@ -52,17 +54,10 @@ pub(crate) fn on_config(
     let config = crate::document::read(&format!("tracer/{name}"), document)?;
     let tracing = config.map(|config| {
         warn_of_ignored(document);
-        let tagger = || {
-            SpanTagger::new(
-                config.propagator.clone(),
-                config.span.clone(),
-                environment::process(),
-                seed(),
-            )
-        };
         Tracing {
             exporter: exporter::exporter(&config),
-            taggers: PerWorker::new(tagger),
+            ids: PerWorker::new(|| IdGenerator::new(seed())),
+            tagger: SpanTagger::new(config.propagator, config.span, environment::process()),
         }
     });
     exporter::join_tracer(envoy, metrics);
@@ -105,11 +100,12 @@ impl TracerConfig {
         #[cfg(feature = "trap")]
         crate::trap::at(b"span", context.carrier(&["x-trap"]).header(b"x-trap"));
         let worker = worker();
-        let mut tagger = tracing.taggers.of(worker)?;
+        let mut ids = tracing.ids.of(worker)?;
         let headers = context.carrier(&CONTEXT_HEADERS);
         let request = || context.carrier(&RequestHead::HEADERS);
-        let (tagged, is_malformed) = tagger.start(&headers, request, is_sampled, now());
-        drop(tagger);
+        let tagger = &tracing.tagger;
+        let (tagged, is_malformed) = tagger.start(&mut ids, &headers, request, is_sampled, now());
+        drop(ids);
         let decision = match tagged.is_sampled() {
             true => Stat::Sampled,
             false => Stat::NotSampled,
@@ -125,23 +121,20 @@ impl TracerConfig {
     pub(crate) fn child(&self, parent: &Span, name: &[u8]) -> Option<Span> {
         let tracing = self.tracing.as_ref()?;
         let name = String::from_utf8_lossy(name);
-        let tagged =
-            tracing
-                .taggers
-                .of(parent.worker)?
-                .child(parent.tagged.as_ref()?, &name, now());
+        let mut ids = tracing.ids.of(parent.worker)?;
+        let parent_tagged = parent.tagged.as_ref()?;
+        let tagged = tracing.tagger.child(&mut ids, parent_tagged, &name, now());
         Some(Span::new(parent.worker, tagged))
     }
 
     /// Writes a span's context to what goes upstream.
     pub(crate) fn inject(&self, span: &Span, context: &mut TraceContext) {
         if let Some(tracing) = &self.tracing
-            && let Some(tagger) = tracing.taggers.of(span.worker)
             && let Some(tagged) = &span.tagged
         {
             let mut written = Written::default();
             let headers = context.carrier(&CONTEXT_HEADERS);
-            tagger.inject(tagged, &headers, &mut written);
+            tracing.tagger.inject(tagged, &headers, &mut written);
             for (name, value) in &written.0 {
                 match value.as_str() {
                     "" => context.remove(name),
@@ -156,10 +149,9 @@ impl TracerConfig {
         if let Some(tagged) = &mut span.tagged
             && tagged.is_sampled()
             && let Some(tracing) = &self.tracing
-            && let Some(tagger) = tracing.taggers.of(span.worker)
         {
             let (key, value) = (String::from_utf8_lossy(key), String::from_utf8_lossy(value));
-            tagger.tag(tagged, &key, &value);
+            tracing.tagger.tag(tagged, &key, &value);
         }
     }
 
@@ -167,12 +159,9 @@ impl TracerConfig {
     pub(crate) fn finish(&self, span: &mut Span) {
         if let Some(tagged) = span.tagged.take()
             && let Some(tracing) = &self.tracing
-            && let Some(tagger) = tracing.taggers.of(span.worker)
+            && let Some(ended) = tracing.tagger.end(tagged)
         {
-            let ended = tagger.end(tagged);
-            if let Some(ended) = ended {
-                tracing.exporter.queue(span.worker, &ended, now());
-            }
+            tracing.exporter.queue(span.worker, &ended, now());
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use super::Lines;
 use super::answer::{Answer, FailureKind, Retry, line, number};
+use crate::batch::{Batch, Body};
 use crate::otlp::Envelope;
 use crate::protobuf::{field, fields, number_field};
 use base64::Engine as _;
@@ -44,13 +45,12 @@ pub(super) fn headers(timeout: Duration) -> std::vec::IntoIter<(&'static str, St
 }
 
 /// The message with its prefix: not compressed, and its length.
-pub(super) fn body(envelope: &Envelope, spans: &[u8]) -> Vec<u8> {
-    let len = u32::try_from(envelope.len(spans)).unwrap_or(u32::MAX);
-    let mut body = Vec::with_capacity(envelope.len(spans).saturating_add(5));
-    body.push(0);
-    body.extend_from_slice(&len.to_be_bytes());
-    envelope.wrap(spans, &mut body);
-    body
+pub(super) fn body(envelope: &Envelope, batch: &mut Batch) -> Body {
+    let len = u32::try_from(envelope.len(batch.len())).unwrap_or(u32::MAX);
+    let mut head = vec![0];
+    head.extend_from_slice(&len.to_be_bytes());
+    envelope.put_head(batch.len(), &mut head);
+    batch.body(&head)
 }
 
 pub(super) fn answer(headers: &Lines<'_>, body: &[u8], trailers: &Lines<'_>) -> Answer {

@@ -2,6 +2,7 @@
 
 use super::Lines;
 use super::answer::{Answer, FailureKind, Retry, STATUS_MESSAGE, line, number};
+use crate::batch::{Batch, Body};
 use crate::otlp::Envelope;
 use crate::protobuf::field;
 use crc::{CRC_32_ISO_HDLC, Crc, Table};
@@ -22,14 +23,15 @@ pub(super) fn headers(path: &str, gzip: bool) -> std::vec::IntoIter<(&'static st
     headers.into_iter()
 }
 
-#[inline(never)]
-pub(super) fn body(envelope: &Envelope, spans: &[u8], gzip: bool) -> Vec<u8> {
-    let mut body = Vec::with_capacity(envelope.len(spans));
-    envelope.wrap(spans, &mut body);
-    if gzip { compress(&body) } else { body }
+pub(super) fn body(envelope: &Envelope, batch: &mut Batch, gzip: bool) -> Body {
+    let mut head = Vec::new();
+    envelope.put_head(batch.len(), &mut head);
+    let body = batch.body(&head);
+    if gzip { compress(&body).into() } else { body }
 }
 
 /// A gzip member (RFC 1952) without name and time.
+#[inline(never)]
 fn compress(data: &[u8]) -> Vec<u8> {
     const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
     /// The fastest: the worker that compresses serves requests, too.

@@ -40,7 +40,6 @@ pub struct SpanTagger {
     propagator: Propagator,
     config: SpanConfig,
     methods: Methods,
-    ids: IdGenerator,
 }
 
 /// A span that its host tags.
@@ -57,7 +56,8 @@ pub struct TaggedSpan {
     is_error: bool,
     reason: Option<String>,
     response_size: Option<i64>,
-    /// `None` for a call of a filter's own.
+    /// `None` for a call of a filter's own, and for a request that was not
+    /// sampled when it came.
     request: Option<Arc<Asked>>,
 }
 
@@ -103,19 +103,13 @@ impl Asked {
 }
 
 impl SpanTagger {
-    /// One for a configuration. `seed` is 32 bytes of entropy, other ones for
-    /// each worker.
-    pub fn new(
-        propagator: Propagator,
-        config: SpanConfig,
-        environment: &impl Environment,
-        seed: [u8; 32],
-    ) -> Self {
+    /// One for a configuration, for all workers: what each has of its own is
+    /// where its ids come from.
+    pub fn new(propagator: Propagator, config: SpanConfig, environment: &impl Environment) -> Self {
         Self {
             propagator,
             config,
             methods: Methods::new(environment),
-            ids: IdGenerator::new(seed),
         }
     }
 
@@ -124,7 +118,8 @@ impl SpanTagger {
     /// headers, and is asked only if there is something to record. Gives
     /// whether a context came that was not believed, too.
     pub fn start<R: Extractor>(
-        &mut self,
+        &self,
+        ids: &mut IdGenerator,
         headers: &impl Extractor,
         request: impl FnOnce() -> R,
         is_sampled: bool,
@@ -133,7 +128,7 @@ impl SpanTagger {
         let extraction = self.propagator.extract(headers);
         let (trace_id, flags) = match extraction.parent {
             Some(parent) => (parent.trace_id, parent.flags),
-            None => (self.ids.trace_id(), TraceFlags::default().with_random(true)),
+            None => (ids.trace_id(), TraceFlags::default().with_random(true)),
         };
         let is_decided_here = extraction.sampling == SamplingState::Deferred;
         let is_sampled = match extraction.sampling {
@@ -143,17 +138,13 @@ impl SpanTagger {
         };
         let context = SpanContext {
             trace_id,
-            span_id: self.ids.span_id(),
+            span_id: ids.span_id(),
             flags: flags.with_sampled(is_sampled),
         };
         let kind = self.config.kind.unwrap_or(SpanKind::Server);
         let limit = self.config.limits.max_attribute_length;
-        let asked = if is_sampled {
-            Asked::of(&RequestHead::read(&request()), limit)
-        } else {
-            Asked::of(&RequestHead::default(), limit)
-        };
-        let mut tagged = self.span(context, kind, Some(Arc::new(asked)), now);
+        let asked = is_sampled.then(|| Arc::new(Asked::of(&RequestHead::read(&request()), limit)));
+        let mut tagged = self.span(context, kind, asked, now);
         tagged.is_decided_here = is_decided_here;
         tagged.span.parent = extraction.parent.map(|parent| Parent {
             span_id: parent.span_id,
@@ -166,9 +157,15 @@ impl SpanTagger {
     /// Starts the span of a call that is made for the request: an attempt to
     /// answer it upstream, which Envoy's router names `router CLUSTER egress`,
     /// or one of a filter's own, as ext_authz makes it.
-    pub fn child(&mut self, parent: &TaggedSpan, name: &str, now: u64) -> TaggedSpan {
+    pub fn child(
+        &self,
+        ids: &mut IdGenerator,
+        parent: &TaggedSpan,
+        name: &str,
+        now: u64,
+    ) -> TaggedSpan {
         let context = SpanContext {
-            span_id: self.ids.span_id(),
+            span_id: ids.span_id(),
             ..parent.span.context
         };
         let is_attempt = name.starts_with("router ");
@@ -190,8 +187,14 @@ impl SpanTagger {
         request: Option<Arc<Asked>>,
         now: u64,
     ) -> TaggedSpan {
-        let mut span = Span::new(context, kind, now, self.config.limits);
-        if context.flags.is_sampled() {
+        let is_sampled = context.flags.is_sampled();
+        let new = if is_sampled {
+            Span::recorded
+        } else {
+            Span::new
+        };
+        let mut span = new(context, kind, now, self.config.limits);
+        if is_sampled {
             span.attributes.set_str(semconv::COMPONENT, semconv::PROXY);
             if let Some(request) = &request {
                 self.record(request, &mut span);
@@ -414,7 +417,8 @@ impl SpanTagger {
     fn name(&self, tagged: &TaggedSpan) -> Cow<'static, str> {
         let limit = self.config.limits.max_attribute_length;
         let Some(request) = &tagged.request else {
-            let name = tagged.name.as_deref().unwrap_or_default();
+            // Nothing else is known of a request that was sampled late.
+            let name = tagged.name.as_deref().unwrap_or("HTTP");
             return Cow::Owned(cut(name, limit).to_owned());
         };
         let head = request.head();
