@@ -4,6 +4,7 @@ use crate::propagation::Extractor;
 use crate::response_flags::ResponseFlags;
 use crate::url::{split_host_port, without_user_info};
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::time::Duration;
 
 /// The side of the proxy that a listener serves.
@@ -15,6 +16,22 @@ pub enum Direction {
     Outbound,
     /// A gateway or an edge.
     Unspecified,
+}
+
+/// The side of the proxy, or how to ask for it: only some requests need it,
+/// and a host can be dear to ask.
+#[derive(Clone, Copy, Debug)]
+pub enum Side {
+    /// It is known.
+    Known(Direction),
+    /// This asks the host.
+    Ask(fn() -> Direction),
+}
+
+impl From<Direction> for Side {
+    fn from(direction: Direction) -> Self {
+        Self::Known(direction)
+    }
 }
 
 /// What a host knows of a request beside its headers, asked for only where it
@@ -191,7 +208,21 @@ pub struct Request<'a, H, I> {
     /// What the host knows beside them.
     pub info: &'a I,
     /// The side of the proxy.
-    pub direction: Direction,
+    pub side: Cell<Side>,
     /// Unix time in nanoseconds.
     pub now: u64,
+}
+
+impl<H, I> Request<'_, H, I> {
+    /// The side of the proxy, asked for once.
+    pub fn direction(&self) -> Direction {
+        match self.side.get() {
+            Side::Known(direction) => direction,
+            Side::Ask(ask) => {
+                let direction = ask();
+                self.side.set(Side::Known(direction));
+                direction
+            }
+        }
+    }
 }

@@ -98,7 +98,7 @@ impl Rule {
         (self.methods.is_empty() || self.methods.iter().any(is_method))
             && self
                 .direction
-                .is_none_or(|wanted| wanted == request.direction)
+                .is_none_or(|wanted| wanted == request.direction())
             && self
                 .host
                 .as_ref()

@@ -5,7 +5,7 @@ use crate::decision::{Decider, Decision, Policy, Verdict};
 use crate::id::IdGenerator;
 use crate::keep::Keep;
 use crate::propagation::{ContextHeaders, Extraction, Extractor, Injector, Propagator};
-use crate::request::{Direction, Request, RequestHead, RequestInfo, ResponseInfo};
+use crate::request::{Request, RequestHead, RequestInfo, ResponseInfo, Side};
 use crate::resource::Environment;
 use crate::rule::Rules;
 use crate::sampler::{self, Threshold};
@@ -14,6 +14,7 @@ use crate::span::Parent;
 use crate::span_context::SpanContext;
 use crate::stats::{Stat, Stats};
 use crate::stream::{Ended, Recorder, StreamTracer};
+use std::cell::Cell;
 
 /// Reads contexts, decides, writes contexts and makes spans, for the streams
 /// of one worker.
@@ -64,7 +65,7 @@ impl SpanSource {
         &mut self,
         headers: &impl Extractor,
         info: &impl RequestInfo,
-        direction: Direction,
+        side: impl Into<Side>,
         now: u64,
         injector: &mut impl Injector,
     ) -> Started {
@@ -79,7 +80,7 @@ impl SpanSource {
             headers,
             head,
             info,
-            direction,
+            side: Cell::new(side.into()),
             now,
         };
         let foreign_state = extraction.trace_state.clone();
@@ -98,7 +99,7 @@ impl SpanSource {
         };
         let is_recorded = context.flags.is_sampled() || self.keep.is_anything();
         let upstream_id =
-            (is_recorded && self.recorder.has_upstream_span(direction)).then(|| self.ids.span_id());
+            (is_recorded && self.recorder.has_upstream_span(&request)).then(|| self.ids.span_id());
         let trace_state = sampler::rewrite(&extraction.trace_state, decision.threshold);
         let caller = extraction.parent.map(|parent| parent.span_id);
         // What lies behind hangs below the span of the call upstream.

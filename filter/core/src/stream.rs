@@ -133,17 +133,23 @@ impl Recorder {
     }
 
     /// The side of a call that a proxy's own span stands for.
-    fn kind(&self, direction: Direction) -> SpanKind {
-        self.config.kind.unwrap_or(match direction {
-            Direction::Outbound if !self.is_edge(direction) => SpanKind::Client,
-            Direction::Outbound | Direction::Inbound | Direction::Unspecified => SpanKind::Server,
+    fn kind<H, I>(&self, request: &Request<'_, H, I>) -> SpanKind {
+        self.config.kind.unwrap_or_else(|| {
+            let direction = request.direction();
+            match direction {
+                Direction::Outbound if !self.is_edge(direction) => SpanKind::Client,
+                Direction::Outbound | Direction::Inbound | Direction::Unspecified => {
+                    SpanKind::Server
+                }
+            }
         })
     }
 
     /// Whether the call upstream has a span of its own.
-    pub fn has_upstream_span(&self, direction: Direction) -> bool {
-        let auto = self.is_edge(direction) && self.kind(direction) == SpanKind::Server;
-        self.config.upstream_span.unwrap_or(auto)
+    pub(crate) fn has_upstream_span<H, I>(&self, request: &Request<'_, H, I>) -> bool {
+        self.config.upstream_span.unwrap_or_else(|| {
+            self.is_edge(request.direction()) && self.kind(request) == SpanKind::Server
+        })
     }
 
     /// Starts the span of a request. `upstream_id` is for the call upstream, if
@@ -156,7 +162,7 @@ impl Recorder {
         upstream_id: Option<SpanId>,
     ) -> StreamTracer {
         let (head, config) = (&request.head, &self.config);
-        let kind = self.kind(request.direction);
+        let kind = self.kind(request);
         let method = self.methods.known(head);
         let mut span = Span::recorded(context, kind, request.now, config.limits);
         let mut upstream = upstream_id.map(|span_id| {

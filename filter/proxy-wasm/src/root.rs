@@ -9,7 +9,7 @@ use sidespan_core::decision::Decision;
 use sidespan_core::document;
 use sidespan_core::exporter::{Callout, CalloutId, CalloutOutcome, Target};
 use sidespan_core::propagation::{Extractor, Injector};
-use sidespan_core::request::{Direction, RequestInfo};
+use sidespan_core::request::{Direction, RequestInfo, Side};
 use sidespan_core::resource::Environment;
 use sidespan_core::source::Started;
 use sidespan_core::stats::{EXPORT_TIME, Level, Stat};
@@ -60,9 +60,6 @@ pub(crate) struct Root {
     /// The headers of each export, as the host takes them.
     headers: Vec<u8>,
     response_header: Option<String>,
-    /// Of the listeners that it serves, which have all the same one. It is
-    /// asked for when the first request comes.
-    direction: Option<Direction>,
     question: Question,
     /// Asked for at each tick: a question at each request would cost.
     is_debug: bool,
@@ -162,7 +159,6 @@ pub(crate) fn on_configure(root_id: u32) -> bool {
         document,
         is_fallback,
         response_header,
-        direction: None,
         question: Question::new(),
         is_debug: host::is_debug(),
         callouts: Vec::new(),
@@ -315,8 +311,8 @@ fn forget(root_id: u32) {
     ROOTS.with_borrow_mut(|roots| roots.retain(|(id, _)| *id != root_id));
 }
 
-/// `envoy.config.core.v3.TrafficDirection` of the current stream's listener.
-/// Envoy has a root for each, whatever else is the same.
+/// `envoy.config.core.v3.TrafficDirection` of the current stream's listener: a
+/// root can serve several.
 fn direction() -> Direction {
     match host::property("xds\0listener_direction").as_deref() {
         Some([1, ..]) => Direction::Inbound,
@@ -333,10 +329,10 @@ impl Root {
         info: &impl RequestInfo,
         injector: &mut impl Injector,
     ) -> Started {
-        let direction = *self.direction.get_or_insert_with(direction);
+        let side = Side::Ask(direction);
         let started = self
             .tracer
-            .on_request(request, info, direction, host::now(), injector);
+            .on_request(request, info, side, host::now(), injector);
         if self.is_debug {
             let line = self.tracer.line(request, &started.decision);
             host::log(LogLevel::Debug, &format!("sidespan: {line}"));

@@ -13,15 +13,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 
-const RESPONSE: &[u8] =
-    b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 10\r\n\r\nten bytes\n";
 /// For what takes less than a second, so that an Envoy that hangs is told.
 const TIMEOUT: Duration = Duration::from_secs(120);
 const OK: &[u8] = b"HTTP/1.1 200";
-const BODY: usize = 10;
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";
-/// No head is that long here.
-const BUFFER: usize = 4096;
+/// No head is that long here, nor a head and its body.
+const BUFFER: usize = 256 << 10;
 
 /// Keep-alive connections to one server, and the request that goes over them.
 pub(crate) struct Client {
@@ -30,16 +27,18 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Connects; every request is a GET of `path` with these headers.
+    /// Connects; every request is a GET of `path` with these headers, and the answer has a body of
+    /// so many bytes.
     pub(crate) fn connect(
         addr: SocketAddr,
         path: &str,
         connections: usize,
         headers: &[(&str, &[u8])],
+        body: usize,
     ) -> io::Result<Self> {
         let request: Arc<[u8]> = request(addr, path, headers).into();
         let runtime = runtime()?;
-        let connect = |_| runtime.block_on(Connection::open(addr, Arc::clone(&request)));
+        let connect = |_| runtime.block_on(Connection::open(addr, Arc::clone(&request), body));
         let connections = (0..connections).map(connect).collect::<io::Result<_>>()?;
         Ok(Self {
             runtime,
@@ -71,17 +70,19 @@ impl Client {
 struct Connection {
     stream: TcpStream,
     request: Arc<[u8]>,
-    buffer: Box<[u8; BUFFER]>,
+    body: usize,
+    buffer: Box<[u8]>,
 }
 
 impl Connection {
-    async fn open(addr: SocketAddr, request: Arc<[u8]>) -> io::Result<Self> {
+    async fn open(addr: SocketAddr, request: Arc<[u8]>, body: usize) -> io::Result<Self> {
         let stream = TcpStream::connect(addr).await?;
         stream.set_nodelay(true)?;
         Ok(Self {
             stream,
             request,
-            buffer: Box::new([0; BUFFER]),
+            body,
+            buffer: vec![0; BUFFER].into(),
         })
     }
 
@@ -90,7 +91,9 @@ impl Connection {
         let take = |left: u64| left.checked_sub(1);
         while left.fetch_update(Relaxed, Relaxed, take).is_ok() {
             self.stream.write_all(&self.request).await?;
-            let head = read_head(&mut self.stream, &mut *self.buffer, body_of).await?;
+            // That of an error nobody reads.
+            let body_of = |head: &[u8]| if head.starts_with(OK) { self.body } else { 0 };
+            let head = read_head(&mut self.stream, &mut self.buffer, body_of).await?;
             if !head.starts_with(OK) {
                 let answer = String::from_utf8_lossy(head);
                 return Err(io::Error::other(format!("no answer but {answer:?}")));
@@ -107,11 +110,6 @@ fn request(addr: SocketAddr, path: &str, headers: &[(&str, &[u8])]) -> Vec<u8> {
     }
     out.extend_from_slice(b"\r\n");
     out
-}
-
-/// How long the body behind a head is: the upstream's, or that of an error, which nobody reads.
-fn body_of(head: &[u8]) -> usize {
-    if head.starts_with(OK) { BODY } else { 0 }
 }
 
 /// Reads a head and the body behind it, and gives the head; an empty one at the stream's end.
@@ -144,14 +142,22 @@ pub(crate) struct Upstream {
     port: u16,
 }
 
+fn response(body: usize) -> Vec<u8> {
+    let mut out =
+        format!("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {body}\r\n\r\n")
+            .into_bytes();
+    out.resize(out.len() + body, b'.');
+    out
+}
+
 impl Upstream {
-    /// Listens on a free port.
-    pub(crate) fn start() -> io::Result<Self> {
+    /// Listens on a free port; its answers have bodies of so many bytes.
+    pub(crate) fn start(body: usize) -> io::Result<Self> {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
         let port = listener.local_addr()?.port();
         let runtime = runtime()?;
-        std::thread::spawn(move || runtime.block_on(accept(listener)));
+        std::thread::spawn(move || runtime.block_on(accept(listener, response(body).into())));
         Ok(Self { port })
     }
 
@@ -160,19 +166,19 @@ impl Upstream {
     }
 }
 
-async fn accept(listener: std::net::TcpListener) -> io::Result<()> {
+async fn accept(listener: std::net::TcpListener, response: Arc<[u8]>) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     loop {
         let (stream, _) = listener.accept().await?;
-        tokio::spawn(answer(stream));
+        tokio::spawn(answer(stream, Arc::clone(&response)));
     }
 }
 
-async fn answer(mut stream: TcpStream) -> io::Result<()> {
+async fn answer(mut stream: TcpStream, response: Arc<[u8]>) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let mut buffer = [0; BUFFER];
+    let mut buffer = vec![0; BUFFER];
     while !read_head(&mut stream, &mut buffer, |_| 0).await?.is_empty() {
-        stream.write_all(RESPONSE).await?;
+        stream.write_all(&response).await?;
     }
     Ok(())
 }
@@ -187,20 +193,22 @@ mod tests {
 
     #[test]
     fn each_request_has_an_answer() {
-        let upstream = Upstream::start().expect("an upstream");
-        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, upstream.port()));
-        let client = Client::connect(addr, "/", 3, &[("x-tenant", b"acme")]);
-        let mut client = client.expect("connections");
-        for requests in [100, 1, 50] {
-            let time = client.run(requests).expect("answers");
-            assert!(time > Duration::ZERO);
+        for body in [0, 10, 100_000] {
+            let upstream = Upstream::start(body).expect("an upstream");
+            let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, upstream.port()));
+            let client = Client::connect(addr, "/", 3, &[("x-tenant", b"acme")], body);
+            let mut client = client.expect("connections");
+            for requests in [100, 1, 50] {
+                let time = client.run(requests).expect("answers");
+                assert!(time > Duration::ZERO);
+            }
         }
     }
 
     #[test]
     fn another_answer_is_an_error() {
         let upstream = harness::Upstream::start();
-        let client = Client::connect(upstream.addr(), "/status/503", 1, &[]);
+        let client = Client::connect(upstream.addr(), "/status/503", 1, &[], 0);
         let error = client.expect("a connection").run(1).expect_err("no 200");
         assert!(error.to_string().contains("503"), "{error}");
     }

@@ -6,6 +6,7 @@
 //! little. How it is measured is in `tests/bench/README.md`.
 
 mod chart;
+mod growth;
 mod load;
 mod machine;
 mod measure;
@@ -38,7 +39,23 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let machine = Machine::read();
-    let upstream = Upstream::start().expect("an upstream");
+    if std::env::var_os("GROWTH").is_some() {
+        let points = growth::run(&cores, plan.is_quick);
+        print!("{}", growth::text(&machine, &points));
+        let name = format!("tests/bench/record/{}-growth.csv", machine.record_name());
+        let path = match plan.is_quick {
+            true => PathBuf::from("build/bench/growth.csv"),
+            false => name.into(),
+        };
+        return match write(&path, &growth::csv(&machine, &points)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("bench: cannot write what was measured: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let upstream = Upstream::start(measure::BODY).expect("an upstream");
     let samples = run(&plan, &cores, &upstream);
     let summaries = report::summarise(&samples, &PERCENTAGES);
     print!("{}", report::text(&machine, &plan.effort, &summaries));
@@ -77,6 +94,7 @@ fn run(plan: &Plan, cores: &Cores, upstream: &Upstream) -> Vec<Sample> {
 /// How much is done, and where the outcome goes.
 struct Plan {
     effort: Effort,
+    is_quick: bool,
     /// A short run is no record.
     is_record: bool,
 }
@@ -94,7 +112,11 @@ impl Plan {
             effort.rounds = rounds;
         }
         let is_record = !is_quick && effort.rounds >= ROUNDS_OF_A_RECORD;
-        Self { effort, is_record }
+        Self {
+            effort,
+            is_quick,
+            is_record,
+        }
     }
 
     fn write(

@@ -10,13 +10,17 @@ use crate::machine::Cores;
 use crate::statistics::Spread;
 use crate::variant::{HEADERS, LISTENER, NONE, VARIANTS, Variant};
 
-const PATH: &str = "/orders/4711?page=2";
-const CONNECTIONS: usize = 16;
+/// What every request asks for.
+pub(crate) const PATH: &str = "/orders/4711?page=2";
+/// Of one client.
+pub(crate) const CONNECTIONS: usize = 16;
+/// The bytes that the upstream answers with.
+pub(crate) const BODY: usize = 10;
 /// Five full batches of 512 spans, so that at 100 % no slice leaves its export to the next one. With
 /// fewer requests, filling the caches after another Envoy's turn would be what is measured.
 const SLICE: u64 = 2560;
 /// What is under way at a slice's end, such as the export of the last batch, is of the slice.
-const AFTERGLOW: Duration = Duration::from_millis(20);
+pub(crate) const AFTERGLOW: Duration = Duration::from_millis(20);
 /// Ours publish their counters and send what they have every second.
 const PUBLICATION: Duration = Duration::from_secs(2);
 /// The built-in tracer sends what it has every five seconds.
@@ -178,7 +182,7 @@ impl Stage {
             .port(4317, collector.port())
             .log_level("warn")
             .start();
-        let client = Client::connect(envoy.addr(LISTENER), PATH, CONNECTIONS, &HEADERS);
+        let client = Client::connect(envoy.addr(LISTENER), PATH, CONNECTIONS, &HEADERS, BODY);
         Self {
             variant,
             envoy,

@@ -18,7 +18,7 @@ pub(crate) const HEADERS: [(&str, &[u8]); 5] = [
 ];
 
 /// The same custom tags for all: Envoy's words are ours.
-const CUSTOM_TAGS: &str = "custom_tags: [\
+pub(crate) const CUSTOM_TAGS: &str = "custom_tags: [\
     { tag: tenant, request_header: { name: x-tenant } }, \
     { tag: app.version, request_header: { name: x-app-version } }, \
     { tag: environment, literal: { value: production } }]";
@@ -39,6 +39,8 @@ pub(crate) struct Variant {
 
 /// The name of the variant that the others are compared to.
 pub(crate) const NONE: &str = "none";
+/// The name of our two filters.
+pub(crate) const FILTERS: [&str; 2] = ["wasm filter", "native filter"];
 /// The name of Envoy's own tracer as it comes.
 pub(crate) const BUILT_IN: &str = "built-in";
 
@@ -151,7 +153,8 @@ fn without_filter(edge: &str) -> String {
     format!("{before}{ROUTER}{router}")
 }
 
-fn replace(text: &str, from: &str, to: &str) -> String {
+/// Replaces what is there once.
+pub(crate) fn replace(text: &str, from: &str, to: &str) -> String {
     assert_eq!(text.matches(from).count(), 1, "{from:?} in the gateway");
     text.replace(from, to)
 }
