@@ -139,6 +139,10 @@ impl Stage {
         collector.keep_only_ids();
         let path = workspace_root().join("envoy-configs/edge.yaml");
         let edge = std::fs::read_to_string(path).expect("the gateway");
+        // Envoy's own limit is 100 of them, and it adds some.
+        const STAT_PREFIX: &str = "          stat_prefix: edge\n";
+        const LIMIT: &str = "          common_http_protocol_options: { max_headers_count: 200 }\n";
+        let edge = replace(&edge, STAT_PREFIX, &(STAT_PREFIX.to_owned() + LIMIT));
         let config = match variant.name {
             NONE => (variant.config)(&edge, 100),
             _ => shape.configure(&(variant.config)(&edge, 100)),
