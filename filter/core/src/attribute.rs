@@ -1,7 +1,8 @@
 //! Attributes: a key and a typed value each, encoded as they are set.
 
 use crate::protobuf::{
-    key_len, len_delimited_len, put_bytes, put_fixed64, put_len, put_varint, varint_len,
+    self, key_len, len_delimited_len, next_field, put_bytes, put_fixed64, put_len, put_varint,
+    varint_len,
 };
 use crate::url::{cut, lossy};
 use std::ops::Range;
@@ -212,9 +213,10 @@ impl<'a> Iterator for Entries<'a> {
 
     fn next(&mut self) -> Option<Entry<'a>> {
         let start = self.at;
-        let (entry, behind) = take_field(self.bytes.get(start..)?)?;
+        let mut behind = self.bytes.get(start..)?;
+        let entry = next_bytes(&mut behind)?;
         self.at = self.bytes.len() - behind.len();
-        let (key, _) = take_field(entry)?;
+        let key = next_bytes(&mut { entry })?;
         Some(Entry {
             range: start..self.at,
             key,
@@ -222,16 +224,12 @@ impl<'a> Iterator for Entries<'a> {
     }
 }
 
-/// What the first field of a message holds, and all that is behind it. Keys of
-/// fields under 16 take one byte.
-fn take_field(message: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (&len, rest) = message.get(1..)?.split_first()?;
-    if len < 0x80 {
-        return rest.split_at_checked(usize::from(len));
+/// What the next field of a message holds, which has a length.
+fn next_bytes<'a>(message: &mut &'a [u8]) -> Option<&'a [u8]> {
+    match next_field(message)? {
+        (_, protobuf::Value::Bytes(bytes)) => Some(bytes),
+        _ => None,
     }
-    let mut rest = message.get(1..)?;
-    let len = usize::try_from(prost::encoding::decode_varint(&mut rest).ok()?).ok()?;
-    rest.split_at_checked(len)
 }
 
 #[cfg(test)]

@@ -83,7 +83,7 @@ pub(crate) fn decode_hex<const N: usize>(hex: &[u8]) -> Option<[u8; N]> {
 
 /// Writes two lower-case digits a byte; digits beyond the end of `hex` are
 /// not written.
-pub(crate) fn encode_hex(bytes: &[u8], hex: &mut [u8]) {
+fn encode_hex(bytes: &[u8], hex: &mut [u8]) {
     const DIGITS: [u8; 16] = *b"0123456789abcdef";
     let nibble = |n: u8| DIGITS.get(usize::from(n)).copied().unwrap_or(b'0');
     for (pair, byte) in hex.chunks_exact_mut(2).zip(bytes) {
@@ -92,6 +92,11 @@ pub(crate) fn encode_hex(bytes: &[u8], hex: &mut [u8]) {
             *low = nibble(byte & 0xf);
         }
     }
+}
+
+/// Writes them from a place of a header's value on.
+pub(crate) fn put_hex(value: &mut [u8], at: usize, bytes: &[u8]) {
+    encode_hex(bytes, value.get_mut(at..).unwrap_or_default());
 }
 
 /// Makes new ids from a fast generator that is seeded once by the host.

@@ -69,6 +69,10 @@ pub fn message(bytes: &[u8]) -> Option<Vec<(u32, Value<'_>)>> {
 
 /// Takes the next field off a message, if there is one that can be read.
 pub(crate) fn next_field<'a>(message: &mut &'a [u8]) -> Option<(u32, Value<'a>)> {
+    // At the end of each, where an error would be an allocation.
+    if message.is_empty() {
+        return None;
+    }
     let (name, wire_type) = decode_key(message).ok()?;
     let len = match wire_type {
         WireType::Varint => return Some((name, Value::Number(decode_varint(message).ok()?))),

@@ -117,11 +117,12 @@ fn is_secret(pair: &str) -> bool {
 /// The query with the values of known secrets replaced, each up to the next
 /// ampersand: to other servers a semicolon is a part of the value.
 fn redact(query: &str, limit: usize) -> Cow<'_, str> {
-    // Mostly there are none among what is shown.
-    let shown = cut(query, limit.saturating_add(1));
+    // A character has up to four bytes, so that one behind the limit shows that
+    // there was more.
+    let shown = cut(query, limit.saturating_add(4));
     let is_harmless = |pair: &str| !pair.contains('=') || !is_secret(pair);
     if shown.split(SEPARATORS).all(is_harmless) {
-        return Cow::Borrowed(query);
+        return Cow::Borrowed(shown);
     }
     let mut redacted = String::new();
     for part in query.split_inclusive('&') {
@@ -238,6 +239,12 @@ mod tests {
             ("%ff=1&%=2&token%00=3", "%ff=1&%=2&token%00=3"),
         ] {
             assert_eq!(redact(query, 1000), expected, "{query}");
+        }
+        // Of one that is long no more is looked at than is shown, and it is
+        // seen that there was more.
+        for (query, limit) in [("a=b&".repeat(20_000), 100), ("é".repeat(20_000), 101)] {
+            let length = redact(&query, limit).len();
+            assert!((limit + 1..=limit + 4).contains(&length), "{length}");
         }
     }
 

@@ -153,9 +153,13 @@ impl<'a> Ended<'a> {
         }
     }
 
+    fn answer(&self) -> Option<&Answer> {
+        self.answer.get_or_init(|| self.question.ask()).as_ref()
+    }
+
     /// What was answered, or the property alone.
     fn get(&self, asked: Asked, property: &str) -> Option<Cow<'_, [u8]>> {
-        match self.answer.get_or_init(|| self.question.ask()) {
+        match self.answer() {
             Some(answer) => Some(Cow::Borrowed(answer.get(asked))),
             None => host::property(property).map(Cow::Owned),
         }
@@ -180,10 +184,7 @@ impl<'a> Ended<'a> {
 
     /// Whether it was answered that there is none.
     fn is_denied(&self, asked: Asked) -> bool {
-        let answer = self.answer.get_or_init(|| self.question.ask());
-        answer
-            .as_ref()
-            .is_some_and(|answer| answer.get(asked) == [0])
+        self.answer().is_some_and(|answer| answer.get(asked) == [0])
     }
 }
 

@@ -40,28 +40,15 @@ fn main() -> ExitCode {
     }
     let machine = Machine::read();
     if std::env::var_os("GROWTH").is_some() {
-        let points = growth::run(&cores, plan.is_quick);
-        print!("{}", growth::text(&machine, &points));
-        let name = format!("tests/bench/record/{}-growth.csv", machine.record_name());
-        let path = match plan.is_quick {
-            true => PathBuf::from("build/bench/growth.csv"),
-            false => name.into(),
-        };
-        return match write(&path, &growth::csv(&machine, &points)) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("bench: cannot write what was measured: {error}");
-                ExitCode::FAILURE
-            }
-        };
+        return exit_code(grow(&machine, &cores, plan.is_quick));
     }
     let upstream = Upstream::start(measure::BODY).expect("an upstream");
     let samples = run(&plan, &cores, &upstream);
     let summaries = report::summarise(&samples, &PERCENTAGES);
     print!("{}", report::text(&machine, &plan.effort, &summaries));
-    if let Err(error) = plan.write(&machine, &samples, &summaries) {
-        eprintln!("bench: cannot write what was measured: {error}");
-        return ExitCode::FAILURE;
+    let written = exit_code(plan.write(&machine, &samples, &summaries));
+    if written != ExitCode::SUCCESS {
+        return written;
     }
     match report::spans_of_ours_lost(&samples) {
         0 => ExitCode::SUCCESS,
@@ -89,6 +76,26 @@ fn run(plan: &Plan, cores: &Cores, upstream: &Upstream) -> Vec<Sample> {
         eprintln!("round {done} of {all}, {} s", start.elapsed().as_secs());
     }
     samples
+}
+
+fn grow(machine: &Machine, cores: &Cores, is_quick: bool) -> io::Result<()> {
+    let points = growth::run(cores, is_quick);
+    print!("{}", growth::text(machine, &points));
+    let path = match is_quick {
+        true => "build/bench/growth.csv".to_owned(),
+        false => format!("tests/bench/record/{}-growth.csv", machine.record_name()),
+    };
+    write(Path::new(&path), &growth::csv(machine, &points))
+}
+
+fn exit_code(written: io::Result<()>) -> ExitCode {
+    match written {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: cannot write what was measured: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// How much is done, and where the outcome goes.

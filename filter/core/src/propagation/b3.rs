@@ -1,7 +1,7 @@
 //! B3, single and multi header (openzipkin/b3-propagation).
 
 use super::{Field, Injector, Malformed, Parsed, SamplingState, flags_of};
-use crate::id::{SpanId, TraceId, decode_hex, encode_hex};
+use crate::id::{SpanId, TraceId, decode_hex, put_hex};
 use crate::span_context::SpanContext;
 
 const B3: &str = "b3";
@@ -189,14 +189,11 @@ pub(super) fn write_single(
     };
     const PARENT: usize = 32 + 1 + 16 + 2 + 1;
     let mut value = [b'-'; PARENT + 16];
-    let mut put = |at: usize, bytes: &[u8]| {
-        encode_hex(bytes, value.get_mut(at..).unwrap_or_default());
-    };
-    put(0, context.trace_id.as_bytes());
-    put(33, context.span_id.as_bytes());
+    put_hex(&mut value, 0, context.trace_id.as_bytes());
+    put_hex(&mut value, 33, context.span_id.as_bytes());
     let mut len = PARENT - 1;
     if let Some(parent) = parent {
-        put(PARENT, parent.as_bytes());
+        put_hex(&mut value, PARENT, parent.as_bytes());
         len = value.len();
     }
     if let Some(place) = value.get_mut(PARENT - 2) {

@@ -1,7 +1,7 @@
 //! W3C Trace Context, level 2: `traceparent` and `tracestate`.
 
 use super::{Field, Injector, Malformed, Parsed, SamplingState};
-use crate::id::{SpanId, TraceId, decode_hex, encode_hex};
+use crate::id::{SpanId, TraceId, decode_hex, put_hex};
 use crate::span_context::{SpanContext, TraceFlags};
 use crate::trace_state::TraceState;
 
@@ -60,12 +60,9 @@ pub fn parse_traceparent(value: &[u8]) -> Result<SpanContext, Malformed> {
 
 pub(super) fn write(context: &SpanContext, injector: &mut impl Injector) {
     let mut value = *b"00-00000000000000000000000000000000-0000000000000000-00";
-    let mut put = |at: usize, bytes: &[u8]| {
-        encode_hex(bytes, value.get_mut(at..).unwrap_or_default());
-    };
-    put(3, context.trace_id.as_bytes());
-    put(36, context.span_id.as_bytes());
-    put(53, &[context.flags.bits()]);
+    put_hex(&mut value, 3, context.trace_id.as_bytes());
+    put_hex(&mut value, 36, context.span_id.as_bytes());
+    put_hex(&mut value, 53, &[context.flags.bits()]);
     if let Ok(value) = std::str::from_utf8(&value) {
         injector.set(TRACEPARENT, value);
     }
