@@ -33,7 +33,7 @@ test-istio: ## Istio's own control plane on istio/, and real Envoys on what it m
 check: ## Format, lints, who may import whom, docs
 	@./tests/check.sh
 
-bench: wasm module envoy ## Envoy with and without us, beside its own tracer; QUICK=1 is short, GROWTH=1 tells how it grows
+bench: wasm module envoy ## Envoy with and without us, beside its own tracer; QUICK=1 is short, GROWTH=1 tells how it grows, MEMORY=1 what it needs for ten minutes
 	@cargo run --quiet --locked -p sidespan-bench
 
 bench-core: ## What each step costs in the core, in time and allocations, and 200 rules

@@ -42,7 +42,7 @@ add_debian_toolchain() {
 flags() {
     "$1" fetch --quiet --locked || true
     local flags="--remap-path-prefix=$PWD/=" crates
-    flags+=$'\x1f-Cllvm-args=-inline-threshold=15'
+    flags+=$'\x1f-Cllvm-args=-inline-threshold=5'
     for crates in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/; do
         flags+=$'\x1f'"--remap-path-prefix=$crates="
     done

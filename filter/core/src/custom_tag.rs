@@ -3,6 +3,7 @@
 
 use crate::attribute::{Attributes, OwnedValue, Value};
 use crate::baggage;
+use crate::names::Names;
 use crate::propagation::Extractor;
 use crate::request::{MetadataKind, ResponseInfo};
 use crate::span::Limits;
@@ -121,41 +122,14 @@ pub struct CustomTags {
     /// Those that are the same on every span.
     constant: Attributes,
     constants: usize,
-    of_request: Vec<CustomTag>,
-    of_response: Vec<CustomTag>,
+    /// Those that a stream says.
+    of_stream: Vec<CustomTag>,
     max_tags: usize,
     names: Names,
 }
 
-/// What tags are called. Attributes of other lengths, which are nearly all,
-/// are none of them at one look.
-#[derive(Debug)]
-struct Names {
-    names: Vec<String>,
-    /// A bit for each length, the last one for all that are longer.
-    lengths: u64,
-}
-
-impl Names {
-    fn new(names: Vec<String>) -> Self {
-        let lengths = names
-            .iter()
-            .fold(0, |all, name| all | Self::bit(name.len()));
-        Self { names, lengths }
-    }
-
-    fn bit(length: usize) -> u64 {
-        1 << length.min(63)
-    }
-
-    fn has(&self, key: &[u8]) -> bool {
-        self.lengths & Self::bit(key.len()) != 0 && self.names.iter().any(|n| n.as_bytes() == key)
-    }
-}
-
 /// The tags of one stream as they are found.
-#[derive(Debug)]
-pub struct Tagging {
+struct Tagging {
     attributes: Attributes,
     count: usize,
 }
@@ -172,57 +146,57 @@ impl CustomTags {
             attributes: Attributes::new(limits.max_attribute_length, 0),
             count: 0,
         };
-        let names = Names::new(tags.iter().map(|tag| tag.name.clone()).collect());
-        let (mut of_request, mut of_response) = (Vec::new(), Vec::new());
+        let names: Vec<_> = tags.iter().map(|tag| tag.name.as_str()).collect();
+        let names = Names::new(&names);
+        let mut of_stream = Vec::new();
         for tag in tags {
             match &tag.source {
                 Source::Literal(value) => tagging.add_text(&tag, Some(value), max_tags),
                 Source::Environment(name) => {
                     tagging.add_text(&tag, variable(name).as_deref(), max_tags);
                 }
-                Source::RequestHeader(_) | Source::Baggage(_) => of_request.push(tag),
-                _ => of_response.push(tag),
+                _ => of_stream.push(tag),
             }
         }
         Self {
             constant: tagging.attributes,
             constants: tagging.count,
-            of_request,
-            of_response,
+            of_stream,
             max_tags,
             names,
         }
     }
 
-    /// The tags that are known when a request comes.
-    #[inline(never)]
-    pub(crate) fn start(&self, request: &impl Extractor) -> Tagging {
-        let more = self.of_request.len() + self.of_response.len();
-        let mut tagging = Tagging {
-            attributes: self.constant.clone_with_room(more * EXPECTED),
-            count: self.constants,
-        };
-        for tag in &self.of_request {
-            let value = match &tag.source {
-                Source::RequestHeader(name) => {
-                    request.header(name.as_bytes()).map(String::from_utf8_lossy)
-                }
-                Source::Baggage(key) => request
-                    .headers()
-                    .filter(|(name, _)| *name == b"baggage")
-                    .find_map(|(_, header)| baggage::value(header, key)),
-                _ => None,
-            };
-            tagging.add_text(tag, value.as_deref(), self.max_tags);
-        }
-        tagging
+    /// The request headers that they are made of.
+    pub(crate) fn request_headers(&self) -> impl Iterator<Item = &str> {
+        self.of_stream.iter().filter_map(|tag| match &tag.source {
+            Source::RequestHeader(name) => Some(name.as_str()),
+            Source::Baggage(_) => Some("baggage"),
+            _ => None,
+        })
     }
 
-    /// All tags, once the stream has ended.
+    /// The tags of a stream that has ended.
     #[inline(never)]
-    pub(crate) fn end(&self, mut tagging: Tagging, response: &impl ResponseInfo) -> Tags<'_> {
-        for tag in &self.of_response {
+    pub(crate) fn of(&self, request: &impl Extractor, response: &impl ResponseInfo) -> Tags<'_> {
+        let mut tagging = Tagging {
+            attributes: self
+                .constant
+                .clone_with_room(self.of_stream.len() * EXPECTED),
+            count: self.constants,
+        };
+        for tag in &self.of_stream {
             match &tag.source {
+                Source::RequestHeader(name) => {
+                    let value = request.header(name.as_bytes());
+                    let value = value.map(String::from_utf8_lossy);
+                    tagging.add_text(tag, value.as_deref(), self.max_tags);
+                }
+                Source::Baggage(key) => {
+                    let mut lines = request.headers().filter(|(name, _)| *name == b"baggage");
+                    let value = lines.find_map(|(_, header)| baggage::value(header, key));
+                    tagging.add_text(tag, value.as_deref(), self.max_tags);
+                }
                 Source::ResponseHeader(name) => {
                     let value = response.response_header(name).map(String::from_utf8_lossy);
                     tagging.add_text(tag, value.as_deref(), self.max_tags);
@@ -280,6 +254,7 @@ fn text(value: serde_json::Value) -> Option<String> {
 
 impl Tagging {
     /// Adds a tag. An empty value is none.
+    #[inline(never)]
     fn add_text(&mut self, tag: &CustomTag, value: Option<&str>, max_tags: usize) {
         let text = value
             .filter(|text| !text.is_empty())
@@ -289,6 +264,7 @@ impl Tagging {
         }
     }
 
+    #[inline(never)]
     fn add(&mut self, tag: &CustomTag, value: Option<Value<'_>>, max_tags: usize) {
         match value {
             Some(value) if self.count < max_tags => {

@@ -34,6 +34,7 @@ pub mod exporter;
 pub mod id;
 pub mod keep;
 pub mod matcher;
+mod names;
 pub mod otlp;
 pub mod propagation;
 pub mod protobuf;

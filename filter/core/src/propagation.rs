@@ -286,6 +286,14 @@ impl Propagator {
         extraction
     }
 
+    /// Whether [`inject`](Self::inject) will tell the parent: B3 has a place
+    /// for it.
+    pub(crate) fn tells_parent(&self, extraction: &Extraction<'_>) -> bool {
+        let carried = &extraction.carried;
+        let is_wanted = self.inject.iter().any(|f| *f != Format::TraceContext);
+        is_wanted || carried.b3 || carried.b3_multi.any()
+    }
+
     /// Writes `context`, whose parent is `parent`, in every format to inject
     /// and every other format that came in, so that a reader of any of them
     /// sees the same trace; and drops what is left of the old context.

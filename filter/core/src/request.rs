@@ -18,19 +18,36 @@ pub enum Direction {
     Unspecified,
 }
 
-/// The side of the proxy, or how to ask for it: only some requests need it,
-/// and a host can be dear to ask.
+/// What a host tells with a request, or how to ask for it: only some requests
+/// need it, and a host can be dear to ask.
 #[derive(Clone, Copy, Debug)]
-pub enum Side {
+pub enum Told<T> {
     /// It is known.
-    Known(Direction),
+    Known(T),
     /// This asks the host.
-    Ask(fn() -> Direction),
+    Ask(fn() -> T),
 }
 
-impl From<Direction> for Side {
-    fn from(direction: Direction) -> Self {
-        Self::Known(direction)
+impl<T> From<T> for Told<T> {
+    fn from(value: T) -> Self {
+        Self::Known(value)
+    }
+}
+
+impl<T> Told<T> {
+    /// What it is.
+    pub(crate) fn get(self) -> T {
+        match self {
+            Self::Known(value) => value,
+            Self::Ask(ask) => ask(),
+        }
+    }
+
+    /// Says it, if nobody has.
+    pub(crate) fn tell(&mut self, value: T) {
+        if let Self::Ask(_) = self {
+            *self = Self::Known(value);
+        }
     }
 }
 
@@ -208,21 +225,26 @@ pub struct Request<'a, H, I> {
     /// What the host knows beside them.
     pub info: &'a I,
     /// The side of the proxy.
-    pub side: Cell<Side>,
-    /// Unix time in nanoseconds.
-    pub now: u64,
+    pub direction: Cell<Told<Direction>>,
+    /// When it came, as Unix time in nanoseconds.
+    pub start: Cell<Told<u64>>,
+}
+
+/// Asked for once.
+fn once<T: Copy>(told: &Cell<Told<T>>) -> T {
+    let value = told.get().get();
+    told.set(Told::Known(value));
+    value
 }
 
 impl<H, I> Request<'_, H, I> {
-    /// The side of the proxy, asked for once.
+    /// The side of the proxy.
     pub fn direction(&self) -> Direction {
-        match self.side.get() {
-            Side::Known(direction) => direction,
-            Side::Ask(ask) => {
-                let direction = ask();
-                self.side.set(Side::Known(direction));
-                direction
-            }
-        }
+        once(&self.direction)
+    }
+
+    /// When it came, as Unix time in nanoseconds.
+    pub fn start(&self) -> u64 {
+        once(&self.start)
     }
 }

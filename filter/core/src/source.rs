@@ -5,12 +5,10 @@ use crate::decision::{Decider, Decision, Policy, Verdict};
 use crate::id::IdGenerator;
 use crate::keep::Keep;
 use crate::propagation::{ContextHeaders, Extraction, Extractor, Injector, Propagator};
-use crate::request::{Request, RequestHead, RequestInfo, ResponseInfo, Side};
+use crate::request::{Direction, Request, RequestHead, RequestInfo, ResponseInfo, Told};
 use crate::resource::Environment;
 use crate::rule::Rules;
 use crate::sampler::{self, Threshold};
-use crate::semconv;
-use crate::span::Parent;
 use crate::span_context::SpanContext;
 use crate::stats::{Stat, Stats};
 use crate::stream::{Ended, Recorder, StreamTracer};
@@ -59,14 +57,14 @@ impl SpanSource {
     /// A request came: reads its context, decides, writes the context that
     /// goes on, and starts its span.
     ///
-    /// `now` is Unix time in nanoseconds.
+    /// `start` is when, as Unix time in nanoseconds.
     #[inline(never)]
     pub fn on_request(
         &mut self,
         headers: &impl Extractor,
         info: &impl RequestInfo,
-        side: impl Into<Side>,
-        now: u64,
+        direction: impl Into<Told<Direction>>,
+        start: impl Into<Told<u64>>,
         injector: &mut impl Injector,
     ) -> Started {
         let (mut head, mut context) = (RequestHead::default(), ContextHeaders::default());
@@ -80,8 +78,8 @@ impl SpanSource {
             headers,
             head,
             info,
-            side: Cell::new(side.into()),
-            now,
+            direction: Cell::new(direction.into()),
+            start: Cell::new(start.into()),
         };
         let foreign_state = extraction.trace_state.clone();
         let decision = self.policy.decide(&request, &mut extraction, &mut self.ids);
@@ -98,30 +96,28 @@ impl SpanSource {
             flags: decision.flags,
         };
         let is_recorded = context.flags.is_sampled() || self.keep.is_anything();
-        let upstream_id =
-            (is_recorded && self.recorder.has_upstream_span(&request)).then(|| self.ids.span_id());
+        let own_id = is_recorded.then(|| self.ids.span_id());
         let trace_state = sampler::rewrite(&extraction.trace_state, decision.threshold);
         let caller = extraction.parent.map(|parent| parent.span_id);
-        // What lies behind hangs below the span of the call upstream.
-        let (injected, parent) = match upstream_id {
-            Some(span_id) => (SpanContext { span_id, ..context }, Some(context.span_id)),
-            None => (context, caller),
+        // What lies behind hangs below the span of the call upstream, if that
+        // has one. Only B3 says below what that hangs itself.
+        let is_told = || self.propagator.tells_parent(&extraction);
+        let has_upstream_span = || self.recorder.has_upstream_span(|| request.direction());
+        let parent = match own_id {
+            Some(own_id) if is_told() && has_upstream_span() => Some(own_id),
+            _ => caller,
         };
         self.propagator.inject(
-            &injected,
+            &context,
             parent,
             trace_state.as_deref(),
             &extraction,
             injector,
         );
-        let stream = is_recorded.then(|| {
-            let mut stream = self.recorder.start(&request, context, upstream_id);
-            let span = stream.span();
-            span.parent = caller.map(|span_id| Parent {
-                span_id,
-                is_remote: true,
-            });
-            span.trace_state = trace_state.unwrap_or_else(|| {
+        let stream = own_id.map(|own_id| {
+            let mut stream = self.recorder.start(&request, context, own_id);
+            stream.caller = caller;
+            stream.trace_state = trace_state.unwrap_or_else(|| {
                 // Kept for another reason, its threshold would be wrong.
                 let cleared = (!context.flags.is_sampled())
                     .then(|| sampler::rewrite(&extraction.trace_state, Threshold::Clear));
@@ -130,14 +126,12 @@ impl SpanSource {
                     .unwrap_or_else(|| extraction.trace_state.as_str().to_owned())
             });
             if decision.links {
-                span.link = decision
+                stream.link = decision
                     .restarted
                     .map(|context| (context, foreign_state.as_str().to_owned()));
             }
-            if let Decider::Rule(index) = decision.decider
-                && let Some(name) = self.policy.rule_name(index).filter(|name| !name.is_empty())
-            {
-                span.attributes.set_str(semconv::SIDESPAN_RULE, name);
+            if let Decider::Rule(index) = decision.decider {
+                stream.rule = Some(index);
             }
             stream
         });
@@ -175,7 +169,9 @@ impl SpanSource {
         response: &impl ResponseInfo,
         now: u64,
     ) -> Option<Ended> {
-        self.recorder.end(stream, response, &self.keep, now)
+        let rule = stream.rule.and_then(|index| self.policy.rule_name(index));
+        let rule = rule.unwrap_or_default();
+        self.recorder.end(stream, rule, response, &self.keep, now)
     }
 
     /// Makes numbers that are uniform from 0 to 1.

@@ -1,5 +1,7 @@
 //! The names of spans.
 
+use std::borrow::Cow;
+
 /// How a span is named.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum SpanName {
@@ -78,16 +80,8 @@ impl SpanName {
         Ok(Self::Template(parts))
     }
 
-    /// Whether the template has this field.
-    pub(crate) fn has(&self, field: Field) -> bool {
-        match self {
-            Self::Auto => false,
-            Self::Template(parts) => parts.contains(&Part::Field(field)),
-        }
-    }
-
     /// The template filled in; `None` for `auto`, and where nothing is left.
-    pub(crate) fn render<'a>(&self, value: impl Fn(Field) -> &'a str) -> Option<String> {
+    pub(crate) fn render<'a>(&self, value: impl Fn(Field) -> Cow<'a, str>) -> Option<String> {
         let Self::Template(parts) = self else {
             return None;
         };
@@ -95,7 +89,7 @@ impl SpanName {
         for part in parts {
             match part {
                 Part::Text(text) => name.push_str(text),
-                Part::Field(field) => name.push_str(value(*field)),
+                Part::Field(field) => name.push_str(&value(*field)),
             }
         }
         // A route that has no name leaves a space behind.
@@ -126,6 +120,7 @@ mod tests {
             ("{route}", None),
         ] {
             let name = SpanName::parse(template).expect(template);
+            let value = |field| Cow::Borrowed(value(field));
             assert_eq!(name.render(value).as_deref(), expected, "{template}");
         }
     }

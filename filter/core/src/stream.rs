@@ -4,15 +4,17 @@
 mod envoy;
 mod grpc;
 mod http;
+mod kept;
 mod outcome;
 mod proxy;
 pub mod tagged;
 
-use crate::custom_tag::{CustomTag, CustomTags, Tagging};
+use crate::custom_tag::{CustomTag, CustomTags};
 use crate::id::SpanId;
 use crate::keep::Keep;
+use crate::names::Names;
 use crate::propagation::Extractor;
-use crate::request::{Direction, Request, RequestHead, RequestInfo, ResponseInfo};
+use crate::request::{Direction, Request, RequestHead, RequestInfo, ResponseInfo, Told};
 use crate::resource::{Environment, is_istio, is_istio_gateway};
 use crate::semconv;
 use crate::span::{Limits, Parent, Span, SpanKind};
@@ -21,9 +23,9 @@ use crate::span_name::{Field, SpanName};
 use crate::url::{QueryPolicy, cut, lossy};
 use envoy::EnvoyNames;
 use http::Methods;
+use kept::KeptRequest;
 use outcome::Outcome;
 use std::borrow::Cow;
-use std::iter::once;
 
 /// What spans are like.
 #[derive(Clone, Debug, Default)]
@@ -72,31 +74,33 @@ pub struct Recorder {
     tags: CustomTags,
     methods: Methods,
     envoy: EnvoyNames,
+    /// The request headers that spans say something of.
+    asked: Names,
     /// Whether it is worth asking the host for
     /// [workloads](ResponseInfo::workload).
     knows_workloads: bool,
     is_istio_gateway: bool,
 }
 
-/// A stream whose span is recorded.
+/// A stream whose span is recorded, if it is to be exported when it ends.
+/// Spans are made then: until then, this is all that is known.
 #[derive(Debug)]
 pub struct StreamTracer {
-    span: Span,
-    upstream: Option<Span>,
-    tags: Tagging,
-    grpc: Option<grpc::Call>,
-    request: RequestNote,
-}
-
-/// What the end of a stream must know of its request.
-#[derive(Debug)]
-struct RequestNote {
-    /// `GET`; `HTTP` for one that is not known.
-    method: Cow<'static, str>,
-    /// Of these, what the span's name asks for.
-    host: String,
-    path: String,
-    body: http::Bodies,
+    /// What goes on upstream: of the call there, if that has a span of its own.
+    pub(crate) passed_on: SpanContext,
+    /// For the stream's own span, if the call upstream has that one.
+    pub(crate) own_id: SpanId,
+    /// The caller's span.
+    pub(crate) caller: Option<SpanId>,
+    /// The value of the `tracestate` that goes on.
+    pub(crate) trace_state: String,
+    /// The foreign span whose place the stream's takes, and its trace state.
+    pub(crate) link: Option<(SpanContext, String)>,
+    /// The rule that decided, if one did.
+    pub(crate) rule: Option<usize>,
+    direction: Told<Direction>,
+    start: Told<u64>,
+    request: KeptRequest,
 }
 
 /// The spans of a stream that has ended.
@@ -107,6 +111,25 @@ pub struct Ended {
     pub(crate) upstream: Option<Span>,
 }
 
+impl StreamTracer {
+    /// Says what the host did not tell with the request, if it knows now; else
+    /// it is asked where it is needed. `start` is Unix time in nanoseconds.
+    pub fn tell(&mut self, direction: Direction, start: u64) {
+        self.direction.tell(direction);
+        self.start.tell(start);
+    }
+}
+
+/// What a request and its response are to the span that is made of them.
+struct Story<'a, R> {
+    request: &'a KeptRequest,
+    head: RequestHead<'a>,
+    /// If it is one of those that are told by name.
+    method: Option<&'a Cow<'static, str>>,
+    grpc: Option<grpc::Call>,
+    outcome: Outcome<'a, R>,
+}
+
 impl Recorder {
     /// One for a configuration.
     #[inline(never)]
@@ -115,10 +138,19 @@ impl Recorder {
         custom_tags: Vec<CustomTag>,
         environment: &impl Environment,
     ) -> Self {
+        let tags = CustomTags::new(custom_tags, config.limits, |name| {
+            environment.variable(name)
+        });
+        let of_envoy: &[_] = match config.attributes.is_envoy() {
+            true => &EnvoyNames::HEADERS,
+            false => &[],
+        };
+        let mut asked: Vec<&str> = RequestHead::HEADERS.to_vec();
+        asked.extend_from_slice(of_envoy);
+        asked.extend(tags.request_headers());
         Self {
-            tags: CustomTags::new(custom_tags, config.limits, |name| {
-                environment.variable(name)
-            }),
+            asked: Names::new(&asked),
+            tags,
             config,
             methods: Methods::new(environment),
             envoy: EnvoyNames::new(environment),
@@ -133,207 +165,210 @@ impl Recorder {
     }
 
     /// The side of a call that a proxy's own span stands for.
-    fn kind<H, I>(&self, request: &Request<'_, H, I>) -> SpanKind {
-        self.config.kind.unwrap_or_else(|| {
-            let direction = request.direction();
-            match direction {
-                Direction::Outbound if !self.is_edge(direction) => SpanKind::Client,
-                Direction::Outbound | Direction::Inbound | Direction::Unspecified => {
-                    SpanKind::Server
-                }
-            }
+    fn kind(&self, direction: impl FnOnce() -> Direction) -> SpanKind {
+        self.config.kind.unwrap_or_else(|| match direction() {
+            Direction::Outbound if !self.is_edge(Direction::Outbound) => SpanKind::Client,
+            Direction::Outbound | Direction::Inbound | Direction::Unspecified => SpanKind::Server,
         })
     }
 
     /// Whether the call upstream has a span of its own.
-    pub(crate) fn has_upstream_span<H, I>(&self, request: &Request<'_, H, I>) -> bool {
+    pub(crate) fn has_upstream_span(&self, direction: impl FnOnce() -> Direction) -> bool {
         self.config.upstream_span.unwrap_or_else(|| {
-            self.is_edge(request.direction()) && self.kind(request) == SpanKind::Server
+            let direction = direction();
+            self.is_edge(direction) && self.kind(|| direction) == SpanKind::Server
         })
     }
 
-    /// Starts the span of a request. `upstream_id` is for the call upstream, if
-    /// it has one of its own.
+    /// A request came whose span is recorded. `own_id` is for the stream's own
+    /// span, if that of the call upstream has the one that is passed on.
     #[inline(never)]
     pub(crate) fn start(
         &self,
         request: &Request<'_, impl Extractor, impl RequestInfo>,
-        context: SpanContext,
-        upstream_id: Option<SpanId>,
+        passed_on: SpanContext,
+        own_id: SpanId,
     ) -> StreamTracer {
-        let (head, config) = (&request.head, &self.config);
-        let kind = self.kind(request);
-        let method = self.methods.known(head);
-        let mut span = Span::recorded(context, kind, request.now, config.limits);
-        let mut upstream = upstream_id.map(|span_id| {
-            let context = SpanContext { span_id, ..context };
-            Span::recorded(context, SpanKind::Client, request.now, config.limits)
-        });
-        for span in both(&mut span, &mut upstream) {
-            span.attributes.set_str(semconv::COMPONENT, semconv::PROXY);
-            if config.attributes.is_stable() {
-                http::record_request(head, method.map(|m| &**m), &config.url_query, span);
-            }
-        }
-        if config.attributes.is_stable() {
-            http::record_user_agent(head, &mut span);
-        }
-        if config.attributes.is_envoy() {
-            self.envoy
-                .record_request(request, &config.url_query, &mut span);
-        }
         StreamTracer {
-            span,
-            upstream,
-            tags: self.tags.start(request.headers),
-            grpc: head
-                .is_grpc()
-                .then(|| grpc::Call::new(head, config.limits.max_attribute_length)),
-            request: self.note(head, method),
+            passed_on,
+            own_id,
+            caller: None,
+            trace_state: String::new(),
+            link: None,
+            rule: None,
+            direction: request.direction.get(),
+            start: request.start.get(),
+            request: KeptRequest::of(request.headers, &self.asked),
         }
     }
 
-    fn note(&self, head: &RequestHead<'_>, method: Option<&Cow<'static, str>>) -> RequestNote {
-        let limit = self.config.limits.max_attribute_length;
-        let has = |field| self.config.name.has(field);
-        let text = |value| lossy(value, limit).into_owned();
-        RequestNote {
-            // "In other cases […], `{method}` MUST be `HTTP`."
-            method: method.map_or(Cow::Borrowed("HTTP"), Cow::clone),
-            host: if has(Field::Host) {
-                text(head.host())
-            } else {
-                String::new()
-            },
-            path: if has(Field::Path) {
-                text(head.path_without_query())
-            } else {
-                String::new()
-            },
-            body: http::Bodies::of(head),
-        }
-    }
-
-    /// Records how the stream ended and gives its spans. What was not sampled
-    /// is given only if it is to be kept.
+    /// Makes the spans of a stream that ended. What was not sampled has some
+    /// only if it is to be kept. `rule` is the name of the rule that decided,
+    /// if it has one.
     #[inline(never)]
     pub(crate) fn end(
         &self,
         stream: StreamTracer,
+        rule: &str,
         response: &impl ResponseInfo,
         keep: &Keep,
         now: u64,
     ) -> Option<Ended> {
-        let StreamTracer {
-            mut span,
-            upstream,
-            tags,
-            grpc,
-            request,
-        } = stream;
-        let outcome = Outcome::read(response, grpc.is_some());
-        if !span.context.flags.is_sampled() {
-            let duration = now.saturating_sub(span.start_unix_nanos);
-            let reason = keep.reason(outcome.ending(span.kind, duration))?;
+        let head = RequestHead::read(&stream.request);
+        let is_grpc = head.is_grpc();
+        let limit = self.config.limits.max_attribute_length;
+        let story = Story {
+            request: &stream.request,
+            method: self.methods.known(&head),
+            grpc: is_grpc.then(|| grpc::Call::new(&head, limit)),
+            outcome: Outcome::read(response, is_grpc),
+            head,
+        };
+        let direction = || stream.direction.get();
+        let kind = self.kind(direction);
+        let mut keep_reason = None;
+        if !stream.passed_on.flags.is_sampled() {
+            let duration = now.saturating_sub(stream.start.get());
+            keep_reason = Some(keep.reason(story.outcome.ending(kind, duration))?);
+        }
+        let has_upstream_span = self.has_upstream_span(direction);
+        let (mut span, mut upstream) = self.spans(&stream, kind, has_upstream_span);
+        // What was never sent has no span of its own.
+        upstream = upstream.filter(|_| story.outcome.attempts > 0);
+        if let Some(reason) = keep_reason {
             span.attributes
                 .set_str(semconv::SIDESPAN_KEEP_REASON, reason);
         }
-        // What was never sent has no span of its own.
-        let mut upstream = upstream.filter(|_| outcome.attempts > 0);
-        for span in both(&mut span, &mut upstream) {
-            span.name = self.name(span.kind, &request, grpc.as_ref(), &outcome);
+        if !rule.is_empty() {
+            span.attributes.set_str(semconv::SIDESPAN_RULE, rule);
         }
+        self.record(&story, story.outcome.status, &mut span);
         if let Some(upstream) = &mut upstream {
-            upstream.trace_state.clone_from(&span.trace_state);
-            upstream.parent = Some(Parent {
-                span_id: span.context.span_id,
-                is_remote: false,
-            });
+            // Of what the proxy answered in its place, the upstream knows
+            // nothing.
+            self.record(&story, story.outcome.upstream_status(), upstream);
         }
-
-        // Of what the proxy answered in its place, the upstream knows nothing.
-        let is_stable = self.config.attributes.is_stable();
-        let call = upstream.as_mut();
-        for (span, status) in once((&mut span, outcome.status))
-            .chain(call.map(|call| (call, outcome.upstream_status())))
-        {
-            // The upstream answered, and a filter replaced its answer.
-            let is_replaced =
-                status.is_none() && outcome.status.is_some() && outcome.flags.is_empty();
-            let error = grpc::error(span.kind, &outcome)
-                .map(Cow::Borrowed)
-                .or_else(|| http::error(span.kind, status, &outcome))
-                .filter(|_| !is_replaced);
-            span.is_error = error.is_some();
-            if is_stable {
-                http::record_response(status, error.as_deref(), &outcome, span);
-                if let Some(grpc) = &grpc {
-                    grpc.record(&outcome, &mut span.attributes);
-                }
-            }
-        }
-        if is_stable {
-            http::record_caller(response, &mut span);
-            http::record_route(outcome.route(), &mut span);
-            http::record_sizes(&request.body, &outcome, &mut span.attributes);
-            proxy::record(&outcome, self.knows_workloads, &mut span, upstream.as_mut());
-        }
-        if self.config.attributes.is_envoy() {
-            EnvoyNames::record_caller(response, &mut span);
-            self.envoy
-                .record_response(&outcome, &mut span, upstream.as_mut());
-        }
-        let tags = self.tags.end(tags, response);
-        for span in both(&mut span, &mut upstream) {
-            tags.add_to(&mut span.attributes);
+        self.record_stream(&story, &mut span, upstream.as_mut());
+        let tags = self.tags.of(story.request, response);
+        tags.add_to(&mut span.attributes);
+        if let Some(upstream) = &mut upstream {
+            tags.add_to(&mut upstream.attributes);
         }
         Some(Ended { span, upstream })
     }
 
-    /// By the template, else by the conventions.
-    fn name(
+    /// The stream's own span, and that of the call upstream, if it has one.
+    #[inline(never)]
+    fn spans(
         &self,
+        stream: &StreamTracer,
         kind: SpanKind,
-        request: &RequestNote,
-        grpc: Option<&grpc::Call>,
-        outcome: &Outcome<'_, impl ResponseInfo>,
-    ) -> Cow<'static, str> {
-        let rendered = self.config.name.render(|field| match field {
-            Field::Method => &request.method,
-            Field::Host => &request.host,
-            Field::Path => &request.path,
-            Field::Route => outcome.route().unwrap_or_default(),
-            Field::Cluster => outcome.cluster().unwrap_or_default(),
+        has_upstream_span: bool,
+    ) -> (Span, Option<Span>) {
+        let new = |context, kind| {
+            let mut span = Span::recorded(context, kind, stream.start.get(), self.config.limits);
+            span.trace_state.clone_from(&stream.trace_state);
+            span
+        };
+        let upstream = has_upstream_span.then(|| Span {
+            parent: Some(Parent {
+                span_id: stream.own_id,
+                is_remote: false,
+            }),
+            ..new(stream.passed_on, SpanKind::Client)
         });
-        let name = match (rendered, grpc) {
+        let context = match has_upstream_span {
+            true => SpanContext {
+                span_id: stream.own_id,
+                ..stream.passed_on
+            },
+            false => stream.passed_on,
+        };
+        let span = Span {
+            parent: stream.caller.map(|span_id| Parent {
+                span_id,
+                is_remote: true,
+            }),
+            link: stream.link.clone(),
+            ..new(context, kind)
+        };
+        (span, upstream)
+    }
+
+    /// What is said of either side of the stream, which had this status.
+    #[inline(never)]
+    fn record(&self, story: &Story<'_, impl ResponseInfo>, status: Option<u16>, span: &mut Span) {
+        let outcome = &story.outcome;
+        span.name = self.name(span.kind, story);
+        // The upstream answered, and a filter replaced its answer.
+        let is_replaced = status.is_none() && outcome.status.is_some() && outcome.flags.is_empty();
+        let error = grpc::error(span.kind, outcome)
+            .map(Cow::Borrowed)
+            .or_else(|| http::error(span.kind, status, outcome))
+            .filter(|_| !is_replaced);
+        span.is_error = error.is_some();
+        span.attributes.set_str(semconv::COMPONENT, semconv::PROXY);
+        if self.config.attributes.is_stable() {
+            let method = story.method.map(|m| &**m);
+            http::record_request(&story.head, method, &self.config.url_query, span);
+            http::record_response(status, error.as_deref(), outcome, span);
+            if let Some(grpc) = &story.grpc {
+                grpc.record(outcome, &mut span.attributes);
+            }
+        }
+    }
+
+    /// What is said of the stream once.
+    #[inline(never)]
+    fn record_stream(
+        &self,
+        story: &Story<'_, impl ResponseInfo>,
+        span: &mut Span,
+        mut upstream: Option<&mut Span>,
+    ) {
+        let Story { head, outcome, .. } = story;
+        if self.config.attributes.is_stable() {
+            http::record_user_agent(head, span);
+            http::record_caller(outcome.response, span);
+            http::record_route(outcome.route(), span);
+            http::record_sizes(&http::Bodies::of(head), outcome, &mut span.attributes);
+            proxy::record(outcome, self.knows_workloads, span, upstream.as_deref_mut());
+        }
+        if self.config.attributes.is_envoy() {
+            self.envoy
+                .record_request(story.request, head, &self.config.url_query, span);
+            EnvoyNames::record_caller(outcome.response, span);
+            self.envoy.record_response(outcome, span, upstream);
+        }
+    }
+
+    /// By the template, else by the conventions.
+    #[inline(never)]
+    fn name(&self, kind: SpanKind, story: &Story<'_, impl ResponseInfo>) -> Cow<'static, str> {
+        let Story { head, outcome, .. } = story;
+        let limit = self.config.limits.max_attribute_length;
+        // "In other cases […], `{method}` MUST be `HTTP`."
+        let method = story.method.map_or(Cow::Borrowed("HTTP"), Cow::clone);
+        let rendered = self.config.name.render(|field| match field {
+            Field::Method => Cow::Borrowed(&*method),
+            Field::Host => lossy(head.host(), limit),
+            Field::Path => lossy(head.path_without_query(), limit),
+            Field::Route => Cow::Borrowed(outcome.route().unwrap_or_default()),
+            Field::Cluster => Cow::Borrowed(outcome.cluster().unwrap_or_default()),
+        });
+        let name = match (rendered, &story.grpc) {
             (Some(name), _) => Cow::Owned(name),
             (None, Some(grpc)) => grpc.span_name(outcome),
             // A route is a server's.
             (None, None) => match outcome.route().and_then(http::route_template) {
-                Some(route) if kind == SpanKind::Server => {
-                    Cow::Owned(format!("{} {route}", request.method))
-                }
-                _ => request.method.clone(),
+                Some(route) if kind == SpanKind::Server => Cow::Owned(format!("{method} {route}")),
+                _ => method,
             },
         };
         // The attributes' limit holds for names too.
-        match cut(&name, self.config.limits.max_attribute_length) {
+        match cut(&name, limit) {
             short if short.len() < name.len() => Cow::Owned(short.to_owned()),
             _ => name,
         }
-    }
-}
-
-fn both<'a>(
-    span: &'a mut Span,
-    upstream: &'a mut Option<Span>,
-) -> impl Iterator<Item = &'a mut Span> {
-    once(span).chain(upstream.as_mut())
-}
-
-impl StreamTracer {
-    /// The span, to add what the stream knows nothing of.
-    pub(crate) fn span(&mut self) -> &mut Span {
-        &mut self.span
     }
 }

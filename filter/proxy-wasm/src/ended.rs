@@ -7,8 +7,9 @@ use crate::host::{self, Expression, Map};
 use crate::http::Pairs;
 use sidespan_core::document;
 use sidespan_core::propagation::Extractor;
-use sidespan_core::request::{End, MetadataKind, ResponseInfo};
+use sidespan_core::request::{Direction, End, MetadataKind, ResponseInfo};
 use sidespan_core::response_flags::ResponseFlags;
+use sidespan_core::stream::StreamTracer;
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
 use std::ops::Range;
@@ -31,11 +32,14 @@ enum Asked {
     /// Whether there is a certificate at the other end.
     HasDownstreamPeer,
     HasUpstreamTls,
+    Direction,
+    Start,
+    Duration,
 }
 
 /// Each in the order of [`Asked`]. Without an upstream there are not all of
 /// them, and then there is no answer at all.
-const ASKED: [&str; 13] = [
+const ASKED: [&str; 16] = [
     "response.code",
     "response.flags",
     "response.size",
@@ -49,6 +53,9 @@ const ASKED: [&str; 13] = [
     "source.address",
     "connection.mtls",
     "has(upstream.tls_version)",
+    "xds.listener_direction",
+    "request.time",
+    "request.duration",
 ];
 
 /// The question of one root.
@@ -142,6 +149,27 @@ fn text(path: &str) -> Option<Cow<'static, str>> {
     text_of(host::property(path)?)
 }
 
+/// `envoy.config.core.v3.TrafficDirection`.
+fn direction_of(bytes: &[u8]) -> Direction {
+    match bytes {
+        [1, ..] => Direction::Inbound,
+        [2, ..] => Direction::Outbound,
+        _ => Direction::Unspecified,
+    }
+}
+
+/// That of the current stream's listener: a root can serve several.
+pub(crate) fn direction() -> Direction {
+    direction_of(&host::property("xds\0listener_direction").unwrap_or_default())
+}
+
+/// When the request of the current stream came, as Unix time in nanoseconds.
+pub(crate) fn start() -> u64 {
+    let told = host::property("request\0time");
+    told.and_then(|bytes| number_of(&bytes))
+        .unwrap_or_else(host::now)
+}
+
 impl<'a> Ended<'a> {
     pub(crate) fn new(question: &'a Question) -> Self {
         Self {
@@ -174,6 +202,18 @@ impl<'a> Ended<'a> {
             Cow::Borrowed(bytes) => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
             Cow::Owned(bytes) => text_of(bytes),
         }
+    }
+
+    /// Says of a stream what is known now, and gives the time of its end, as
+    /// Unix time in nanoseconds.
+    pub(crate) fn tell(&self, stream: &mut StreamTracer) -> u64 {
+        let end = self.answer().and_then(|answer| {
+            let start = number_of(answer.get(Asked::Start))?;
+            let duration = number_of(answer.get(Asked::Duration))?;
+            stream.tell(direction_of(answer.get(Asked::Direction)), start);
+            start.checked_add(duration)
+        });
+        end.unwrap_or_else(host::now)
     }
 
     /// Nanoseconds.

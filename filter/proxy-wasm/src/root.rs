@@ -1,7 +1,7 @@
 //! Root contexts: one for each worker and plugin. Configuration, ticks,
 //! exports, the end.
 
-use crate::ended::{Ended, Question};
+use crate::ended::{self, Ended, Question};
 use crate::host::{self, Buffer, LogLevel, Map, Metric, MetricType, NotSent};
 use crate::http::Pairs;
 use crate::shared;
@@ -9,7 +9,7 @@ use sidespan_core::decision::Decision;
 use sidespan_core::document;
 use sidespan_core::exporter::{Callout, CalloutId, CalloutOutcome, Target};
 use sidespan_core::propagation::{Extractor, Injector};
-use sidespan_core::request::{Direction, RequestInfo, Side};
+use sidespan_core::request::{RequestInfo, Told};
 use sidespan_core::resource::Environment;
 use sidespan_core::source::Started;
 use sidespan_core::stats::{EXPORT_TIME, Level, Stat};
@@ -311,16 +311,6 @@ fn forget(root_id: u32) {
     ROOTS.with_borrow_mut(|roots| roots.retain(|(id, _)| *id != root_id));
 }
 
-/// `envoy.config.core.v3.TrafficDirection` of the current stream's listener: a
-/// root can serve several.
-fn direction() -> Direction {
-    match host::property("xds\0listener_direction").as_deref() {
-        Some([1, ..]) => Direction::Inbound,
-        Some([2, ..]) => Direction::Outbound,
-        _ => Direction::Unspecified,
-    }
-}
-
 impl Root {
     /// A request came.
     pub(crate) fn start(
@@ -329,10 +319,11 @@ impl Root {
         info: &impl RequestInfo,
         injector: &mut impl Injector,
     ) -> Started {
-        let side = Side::Ask(direction);
+        // As a rule both are told at the end, with all the rest.
+        let (direction, start) = (Told::Ask(ended::direction), Told::Ask(ended::start));
         let started = self
             .tracer
-            .on_request(request, info, side, host::now(), injector);
+            .on_request(request, info, direction, start, injector);
         if self.is_debug {
             let line = self.tracer.line(request, &started.decision);
             host::log(LogLevel::Debug, &format!("sidespan: {line}"));
@@ -346,9 +337,10 @@ impl Root {
     }
 
     /// A stream ended.
-    pub(crate) fn end(&mut self, stream: StreamTracer) {
-        let now = host::now();
-        self.tracer.on_end(stream, &Ended::new(&self.question), now);
+    pub(crate) fn end(&mut self, mut stream: StreamTracer) {
+        let ended = Ended::new(&self.question);
+        let now = ended.tell(&mut stream);
+        self.tracer.on_end(stream, &ended, now);
         self.export(now);
     }
 

@@ -6,16 +6,14 @@
 
 use std::fmt::Write as _;
 
-use harness::{Envoy, MockCollector, workspace_root};
+use harness::workspace_root;
 
-use crate::load::{Client, Upstream};
+use crate::load::Upstream;
 use crate::machine::{Cores, Machine};
-use crate::measure::{AFTERGLOW, BODY, CONNECTIONS, PATH};
+use crate::rig::{BODY, CONNECTIONS, Load, SLICE, Stage, costs_of, take_turns};
 use crate::statistics::Spread;
-use crate::variant::{CUSTOM_TAGS, FILTERS, HEADERS, LISTENER, NONE, VARIANTS, Variant, replace};
+use crate::variant::{CUSTOM_TAGS, FILTERS, HEADERS, NONE, VARIANTS, Variant, replace};
 
-/// One batch of spans.
-const SLICE: u64 = 512;
 const WARM_UP: u64 = 20 * SLICE;
 const TURNS: u32 = 60;
 const QUICK_TURNS: u32 = 3;
@@ -97,97 +95,51 @@ fn point(
     let upstream = Upstream::start(shape.body).expect("an upstream");
     let is_one = |variant: &&Variant| variant.name == NONE || FILTERS.contains(&variant.name);
     let variants = VARIANTS.iter().filter(is_one);
+    let more = shape.headers.saturating_sub(HEADERS.len());
+    let names: Vec<_> = (0..more).map(|n| format!("x-header-{n}")).collect();
+    let more = names
+        .iter()
+        .map(|name| (name.as_str(), b"a value of some length" as &[u8]));
+    let headers: Vec<_> = HEADERS.into_iter().chain(more).collect();
+    let load = Load {
+        headers: &headers,
+        connections: shape.connections,
+        workers: shape.workers,
+        body: shape.body,
+    };
     let mut stages: Vec<_> = variants
-        .map(|variant| Stage::start(variant, shape, &upstream, cores))
+        .map(|variant| Stage::start(variant, shape.config(variant), &load, &upstream, cores))
         .collect();
     for stage in &mut stages {
         stage.load(WARM_UP);
     }
-    for turn in 0..turns {
-        // Nobody is always after the same one.
-        stages.rotate_left(1);
-        for stage in &mut stages {
-            stage.slice(turn);
-        }
-    }
-    let none = stages.iter().find(|stage| stage.variant == NONE);
-    let base = none.map_or(Vec::new(), |stage| stage.costs.clone());
-    let ours = |name: &'static str| {
-        let stage = stages.iter().find(|stage| stage.variant == name)?;
-        Some(Point {
-            series,
-            size,
-            variant: name,
-            none: Spread::of(base.iter().map(|&(_, cost)| cost)),
-            added: Spread::of_differences(&stage.costs, &base),
-        })
+    take_turns(&mut stages, turns);
+    let base = costs_of(&stages, NONE);
+    let ours = |name| Point {
+        series,
+        size,
+        variant: name,
+        none: Spread::of(base.iter().map(|&(_, cost)| cost)),
+        added: Spread::of_differences(costs_of(&stages, name), base),
     };
-    FILTERS.into_iter().filter_map(ours).collect()
+    FILTERS.into_iter().map(ours).collect()
 }
 
-struct Stage {
-    variant: &'static str,
-    envoy: Envoy,
-    client: Client,
-    costs: Vec<(u32, f64)>,
-    _collector: MockCollector,
-}
-
-impl Stage {
-    fn start(variant: &'static Variant, shape: &Shape, upstream: &Upstream, cores: &Cores) -> Self {
-        let collector = MockCollector::start();
-        collector.keep_only_ids();
+impl Shape {
+    fn config(&self, variant: &Variant) -> String {
         let path = workspace_root().join("envoy-configs/edge.yaml");
         let edge = std::fs::read_to_string(path).expect("the gateway");
         // Envoy's own limit is 100 of them, and it adds some.
         const STAT_PREFIX: &str = "          stat_prefix: edge\n";
         const LIMIT: &str = "          common_http_protocol_options: { max_headers_count: 200 }\n";
         let edge = replace(&edge, STAT_PREFIX, &(STAT_PREFIX.to_owned() + LIMIT));
-        let config = match variant.name {
-            NONE => (variant.config)(&edge, 100),
-            _ => shape.configure(&(variant.config)(&edge, 100)),
-        };
-        let envoy = Envoy::from_yaml(config)
-            .artefact(variant.artefact)
-            .prefix_command(cores.envoy_command())
-            .concurrency(shape.workers)
-            .port(8080, upstream.port())
-            .port(4317, collector.port())
-            .log_level("warn")
-            .start();
-        let more = shape.headers.saturating_sub(HEADERS.len());
-        let names: Vec<_> = (0..more).map(|n| format!("x-header-{n}")).collect();
-        let more = names
-            .iter()
-            .map(|name| (name.as_str(), b"a value of some length" as &[u8]));
-        let headers: Vec<_> = HEADERS.into_iter().chain(more).collect();
-        let addr = envoy.addr(LISTENER);
-        let client = Client::connect(addr, PATH, shape.connections, &headers, shape.body);
-        Self {
-            variant: variant.name,
-            envoy,
-            client: client.expect("connections to Envoy"),
-            costs: Vec::new(),
-            _collector: collector,
+        let config = (variant.config)(&edge, 100);
+        match variant.name {
+            NONE => config,
+            _ => self.configure(&config),
         }
     }
 
-    fn load(&mut self, requests: u64) {
-        let time = self.client.run(requests);
-        time.unwrap_or_else(|error| panic!("{}: {error}", self.variant));
-    }
-
-    fn slice(&mut self, turn: u32) {
-        let before = self.envoy.cpu_time();
-        self.load(SLICE);
-        std::thread::sleep(AFTERGLOW);
-        let cpu = self.envoy.cpu_time().saturating_sub(before);
-        self.costs
-            .push((turn, cpu.as_secs_f64() * 1e6 / SLICE as f64));
-    }
-}
-
-impl Shape {
     /// The filter with as many rules, of which none matches, and tags.
     fn configure(&self, config: &str) -> String {
         let rule =

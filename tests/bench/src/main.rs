@@ -10,8 +10,10 @@ mod growth;
 mod load;
 mod machine;
 mod measure;
+mod memory;
 mod record;
 mod report;
+mod rig;
 mod statistics;
 mod variant;
 
@@ -42,21 +44,24 @@ fn main() -> ExitCode {
     if std::env::var_os("GROWTH").is_some() {
         return exit_code(grow(&machine, &cores, plan.is_quick));
     }
-    let upstream = Upstream::start(measure::BODY).expect("an upstream");
+    if std::env::var_os("MEMORY").is_some() {
+        return memory(&machine, &cores, plan.is_quick);
+    }
+    let upstream = Upstream::start(rig::BODY).expect("an upstream");
     let samples = run(&plan, &cores, &upstream);
     let summaries = report::summarise(&samples, &PERCENTAGES);
     print!("{}", report::text(&machine, &plan.effort, &summaries));
-    let written = exit_code(plan.write(&machine, &samples, &summaries));
-    if written != ExitCode::SUCCESS {
-        return written;
+    let written = plan.write(&machine, &samples, &summaries);
+    complete(written, report::spans_of_ours_lost(&samples))
+}
+
+/// What was measured of a tracer that loses spans is worth nothing.
+fn complete(written: io::Result<()>, lost: u64) -> ExitCode {
+    if lost > 0 {
+        eprintln!("bench: {lost} spans of ours are not at the collector");
+        return ExitCode::FAILURE;
     }
-    match report::spans_of_ours_lost(&samples) {
-        0 => ExitCode::SUCCESS,
-        lost => {
-            eprintln!("bench: {lost} spans of ours are not at the collector");
-            ExitCode::FAILURE
-        }
-    }
+    exit_code(written)
 }
 
 fn run(plan: &Plan, cores: &Cores, upstream: &Upstream) -> Vec<Sample> {
@@ -78,14 +83,27 @@ fn run(plan: &Plan, cores: &Cores, upstream: &Upstream) -> Vec<Sample> {
     samples
 }
 
+fn memory(machine: &Machine, cores: &Cores, is_quick: bool) -> ExitCode {
+    let memories = memory::run(cores, is_quick);
+    print!("{}", memory::text(machine, &memories));
+    let path = record_of(machine, "memory", is_quick);
+    let written = write(&path, &memory::csv(machine, &memories));
+    complete(written, memory::lost(&memories))
+}
+
+/// Where a record stands that is about one thing.
+fn record_of(machine: &Machine, what: &str, is_quick: bool) -> PathBuf {
+    match is_quick {
+        true => format!("build/bench/{what}.csv").into(),
+        false => format!("tests/bench/record/{}-{what}.csv", machine.record_name()).into(),
+    }
+}
+
 fn grow(machine: &Machine, cores: &Cores, is_quick: bool) -> io::Result<()> {
     let points = growth::run(cores, is_quick);
     print!("{}", growth::text(machine, &points));
-    let path = match is_quick {
-        true => "build/bench/growth.csv".to_owned(),
-        false => format!("tests/bench/record/{}-growth.csv", machine.record_name()),
-    };
-    write(Path::new(&path), &growth::csv(machine, &points))
+    let path = record_of(machine, "growth", is_quick);
+    write(&path, &growth::csv(machine, &points))
 }
 
 fn exit_code(written: io::Result<()>) -> ExitCode {

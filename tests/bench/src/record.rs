@@ -44,7 +44,7 @@ round,sampled_percent,variant,requests,cpu_us,added_us,requests_per_second,busy,
 }
 
 /// A field, in quotes if it needs them (RFC 4180).
-fn field(text: &str) -> String {
+pub(crate) fn field(text: &str) -> String {
     match text.contains([',', '"', '\n', '\r']) {
         true => format!("\"{}\"", text.replace('"', "\"\"")),
         false => text.to_owned(),

@@ -6,7 +6,7 @@ use super::grpc::{self, Status};
 use super::outcome::Outcome;
 use crate::attribute::Attributes;
 use crate::propagation::Extractor;
-use crate::request::{Request, RequestInfo, ResponseInfo};
+use crate::request::{RequestHead, ResponseInfo};
 use crate::resource::{Environment, is_istio};
 use crate::response_flags::ResponseFlags;
 use crate::span::Span;
@@ -38,6 +38,15 @@ const ISTIO: [(&str, &[&str], &str); 5] = [
 ];
 
 impl EnvoyNames {
+    /// The request headers that they ask for beside the usual ones.
+    pub(super) const HEADERS: [&'static str; 5] = [
+        "x-request-id",
+        "x-envoy-downstream-service-cluster",
+        "x-client-trace-id",
+        "grpc-timeout",
+        "x-envoy-original-path",
+    ];
+
     /// Of a proxy.
     pub(super) fn new(environment: &impl Environment) -> Self {
         let node = |path: &[&str]| environment.node(path).unwrap_or_default();
@@ -65,7 +74,8 @@ impl EnvoyNames {
     #[inline(never)]
     pub(super) fn record_request(
         &self,
-        request: &Request<'_, impl Extractor, impl RequestInfo>,
+        request: &impl Extractor,
+        head: &RequestHead<'_>,
         url_query: &QueryPolicy,
         span: &mut Span,
     ) {
@@ -73,7 +83,7 @@ impl EnvoyNames {
         for (key, value) in &self.node {
             attributes.set_str(key, value);
         }
-        let header = |name: &str| request.headers.header(name.as_bytes());
+        let header = |name: &str| request.header(name.as_bytes());
         let mut set_header = |key: &str, name: &str, default: Option<&[u8]>| {
             if let Some(value) = header(name).or(default) {
                 attributes.set_bytes(key, value);
@@ -88,22 +98,22 @@ impl EnvoyNames {
         );
         set_header("user_agent", "user-agent", Some(b"-"));
         set_header("guid:x-client-trace-id", "x-client-trace-id", None);
-        if request.head.is_grpc() {
+        if head.is_grpc() {
             set_header("grpc.content_type", "content-type", None);
             set_header("grpc.timeout", "grpc-timeout", None);
         }
-        let authority = String::from_utf8_lossy(request.head.authority);
+        let authority = String::from_utf8_lossy(head.authority);
         let authority = without_user_info(&authority);
         let limit = attributes.max_length();
-        let path = target(request.head.path, url_query, limit);
-        if request.head.is_grpc() {
+        let path = target(head.path, url_query, limit);
+        if head.is_grpc() {
             attributes.set_str("grpc.authority", authority);
             attributes.set_str("grpc.path", &path);
         }
         // As it came, before any rewriting.
-        let original = request.headers.header(b"x-envoy-original-path");
+        let original = request.header(b"x-envoy-original-path");
         let path = original.map_or(path, |original| target(original, url_query, limit));
-        let scheme = String::from_utf8_lossy(request.head.scheme);
+        let scheme = String::from_utf8_lossy(head.scheme);
         attributes.set_str("http.url", &format!("{scheme}://{authority}{path}"));
     }
 

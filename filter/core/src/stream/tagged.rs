@@ -428,12 +428,14 @@ impl SpanTagger {
             lossy(head.path_without_query(), limit),
         );
         let rendered = || {
-            self.config.name.render(|field| match field {
-                Field::Method => method,
-                Field::Host => &host,
-                Field::Path => &path,
-                Field::Route => "",
-                Field::Cluster => &tagged.cluster,
+            self.config.name.render(|field| {
+                Cow::Borrowed(match field {
+                    Field::Method => method,
+                    Field::Host => &host,
+                    Field::Path => &path,
+                    Field::Route => "",
+                    Field::Cluster => &tagged.cluster,
+                })
             })
         };
         let by_convention = || match request.grpc_method.as_deref() {
