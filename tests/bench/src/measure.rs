@@ -36,14 +36,13 @@ impl Effort {
         warm_up: 10 * SLICE,
         turns: 40,
         pace: 1000,
-        paced_for: Duration::from_secs(2),
+        paced_for: Duration::from_secs(1),
     };
 
     /// Enough to see whether it works.
     pub(crate) const QUICK: Self = Self {
         rounds: 2,
         turns: 4,
-        paced_for: Duration::from_secs(1),
         ..Self::FULL
     };
 
