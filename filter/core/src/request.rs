@@ -18,36 +18,19 @@ pub enum Direction {
     Unspecified,
 }
 
-/// What a host tells with a request, or how to ask for it: only some requests
-/// need it, and a host can be dear to ask.
+/// The side of the proxy as the host tells it with a request, or how to ask for
+/// it: few decisions need it, and a host can be dear to ask.
 #[derive(Clone, Copy, Debug)]
-pub enum Told<T> {
+pub enum Told {
     /// It is known.
-    Known(T),
+    Known(Direction),
     /// This asks the host.
-    Ask(fn() -> T),
+    Ask(fn() -> Direction),
 }
 
-impl<T> From<T> for Told<T> {
-    fn from(value: T) -> Self {
-        Self::Known(value)
-    }
-}
-
-impl<T> Told<T> {
-    /// What it is.
-    pub(crate) fn get(self) -> T {
-        match self {
-            Self::Known(value) => value,
-            Self::Ask(ask) => ask(),
-        }
-    }
-
-    /// Says it, if nobody has.
-    pub(crate) fn tell(&mut self, value: T) {
-        if let Self::Ask(_) = self {
-            *self = Self::Known(value);
-        }
+impl From<Direction> for Told {
+    fn from(direction: Direction) -> Self {
+        Self::Known(direction)
     }
 }
 
@@ -225,26 +208,24 @@ pub struct Request<'a, H, I> {
     /// What the host knows beside them.
     pub info: &'a I,
     /// The side of the proxy.
-    pub direction: Cell<Told<Direction>>,
-    /// When it came, as Unix time in nanoseconds.
-    pub start: Cell<Told<u64>>,
-}
-
-/// Asked for once.
-fn once<T: Copy>(told: &Cell<Told<T>>) -> T {
-    let value = told.get().get();
-    told.set(Told::Known(value));
-    value
+    pub direction: Cell<Told>,
+    /// Unix time in nanoseconds.
+    pub now: u64,
 }
 
 impl<H, I> Request<'_, H, I> {
-    /// The side of the proxy.
+    /// The side of the proxy, asked for once.
     pub fn direction(&self) -> Direction {
-        once(&self.direction)
+        direction(&self.direction)
     }
+}
 
-    /// When it came, as Unix time in nanoseconds.
-    pub fn start(&self) -> u64 {
-        once(&self.start)
-    }
+/// Asks for it once.
+pub(crate) fn direction(told: &Cell<Told>) -> Direction {
+    let direction = match told.get() {
+        Told::Known(direction) => direction,
+        Told::Ask(ask) => ask(),
+    };
+    told.set(Told::Known(direction));
+    direction
 }

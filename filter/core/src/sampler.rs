@@ -226,7 +226,7 @@ impl Sampler {
         has_parent: bool,
         trace_id: TraceId,
         state: &TraceState<'_>,
-        now_unix_nanos: impl FnOnce() -> u64,
+        now_unix_nanos: u64,
     ) -> Decision {
         let by_caller = |sampled| Decision {
             sampled,
@@ -261,7 +261,7 @@ impl Sampler {
         {
             // With a limit the share of all that is sampled is not the ratio.
             decision.threshold = Threshold::Clear;
-            if !limit.admits(now_unix_nanos()) {
+            if !limit.admits(now_unix_nanos) {
                 decision.sampled = false;
                 decision.reason = Reason::RateLimited;
             }

@@ -5,7 +5,7 @@ use crate::decision::{Decider, Decision, Policy, Verdict};
 use crate::id::IdGenerator;
 use crate::keep::Keep;
 use crate::propagation::{ContextHeaders, Extraction, Extractor, Injector, Propagator};
-use crate::request::{Direction, Request, RequestHead, RequestInfo, ResponseInfo, Told};
+use crate::request::{Request, RequestHead, RequestInfo, ResponseInfo, Told};
 use crate::resource::Environment;
 use crate::rule::Rules;
 use crate::sampler::{self, Threshold};
@@ -55,16 +55,16 @@ impl SpanSource {
     }
 
     /// A request came: reads its context, decides, writes the context that
-    /// goes on, and starts its span.
+    /// goes on, and keeps what its span is made of.
     ///
-    /// `start` is when, as Unix time in nanoseconds.
+    /// `now` is Unix time in nanoseconds.
     #[inline(never)]
     pub fn on_request(
         &mut self,
         headers: &impl Extractor,
         info: &impl RequestInfo,
-        direction: impl Into<Told<Direction>>,
-        start: impl Into<Told<u64>>,
+        direction: impl Into<Told>,
+        now: u64,
         injector: &mut impl Injector,
     ) -> Started {
         let (mut head, mut context) = (RequestHead::default(), ContextHeaders::default());
@@ -79,7 +79,7 @@ impl SpanSource {
             head,
             info,
             direction: Cell::new(direction.into()),
-            start: Cell::new(start.into()),
+            now,
         };
         let foreign_state = extraction.trace_state.clone();
         let decision = self.policy.decide(&request, &mut extraction, &mut self.ids);

@@ -14,7 +14,7 @@ use crate::id::SpanId;
 use crate::keep::Keep;
 use crate::names::Names;
 use crate::propagation::Extractor;
-use crate::request::{Direction, Request, RequestHead, RequestInfo, ResponseInfo, Told};
+use crate::request::{self, Direction, Request, RequestHead, RequestInfo, ResponseInfo, Told};
 use crate::resource::{Environment, is_istio, is_istio_gateway};
 use crate::semconv;
 use crate::span::{Limits, Parent, Span, SpanKind};
@@ -26,6 +26,7 @@ use http::Methods;
 use kept::KeptRequest;
 use outcome::Outcome;
 use std::borrow::Cow;
+use std::cell::Cell;
 
 /// What spans are like.
 #[derive(Clone, Debug, Default)]
@@ -98,8 +99,8 @@ pub struct StreamTracer {
     pub(crate) link: Option<(SpanContext, String)>,
     /// The rule that decided, if one did.
     pub(crate) rule: Option<usize>,
-    direction: Told<Direction>,
-    start: Told<u64>,
+    direction: Cell<Told>,
+    start_unix_nanos: u64,
     request: KeptRequest,
 }
 
@@ -112,11 +113,17 @@ pub struct Ended {
 }
 
 impl StreamTracer {
-    /// Says what the host did not tell with the request, if it knows now; else
-    /// it is asked where it is needed. `start` is Unix time in nanoseconds.
-    pub fn tell(&mut self, direction: Direction, start: u64) {
-        self.direction.tell(direction);
-        self.start.tell(start);
+    /// Whether it has a span whatever becomes of it.
+    pub fn is_sampled(&self) -> bool {
+        self.passed_on.flags.is_sampled()
+    }
+
+    /// Says the direction, if the host did not tell it with the request and
+    /// nobody had to ask. Else it is asked for where it is needed.
+    pub fn tell(&self, direction: Direction) {
+        if let Told::Ask(_) = self.direction.get() {
+            self.direction.set(Told::Known(direction));
+        }
     }
 }
 
@@ -196,9 +203,13 @@ impl Recorder {
             trace_state: String::new(),
             link: None,
             rule: None,
-            direction: request.direction.get(),
-            start: request.start.get(),
-            request: KeptRequest::of(request.headers, &self.asked),
+            direction: request.direction.clone(),
+            start_unix_nanos: request.now,
+            request: KeptRequest::of(
+                request.headers,
+                &self.asked,
+                self.config.limits.max_attribute_length,
+            ),
         }
     }
 
@@ -224,17 +235,26 @@ impl Recorder {
             outcome: Outcome::read(response, is_grpc),
             head,
         };
-        let direction = || stream.direction.get();
+        let direction = || request::direction(&stream.direction);
         let kind = self.kind(direction);
         let mut keep_reason = None;
-        if !stream.passed_on.flags.is_sampled() {
-            let duration = now.saturating_sub(stream.start.get());
+        if !stream.is_sampled() {
+            let duration = now.saturating_sub(stream.start_unix_nanos);
             keep_reason = Some(keep.reason(story.outcome.ending(kind, duration))?);
         }
-        let has_upstream_span = self.has_upstream_span(direction);
-        let (mut span, mut upstream) = self.spans(&stream, kind, has_upstream_span);
-        // What was never sent has no span of its own.
-        upstream = upstream.filter(|_| story.outcome.attempts > 0);
+        let (mut span, mut upstream) = match self.has_upstream_span(direction) {
+            true => {
+                let context = SpanContext {
+                    span_id: stream.own_id,
+                    ..stream.passed_on
+                };
+                // What was never sent has no span of its own.
+                let is_sent = story.outcome.attempts > 0;
+                let call = is_sent.then(|| self.call(&stream));
+                (self.span(&stream, context, kind), call)
+            }
+            false => (self.span(&stream, stream.passed_on, kind), None),
+        };
         if let Some(reason) = keep_reason {
             span.attributes
                 .set_str(semconv::SIDESPAN_KEEP_REASON, reason);
@@ -257,42 +277,34 @@ impl Recorder {
         Some(Ended { span, upstream })
     }
 
-    /// The stream's own span, and that of the call upstream, if it has one.
-    #[inline(never)]
-    fn spans(
-        &self,
-        stream: &StreamTracer,
-        kind: SpanKind,
-        has_upstream_span: bool,
-    ) -> (Span, Option<Span>) {
-        let new = |context, kind| {
-            let mut span = Span::recorded(context, kind, stream.start.get(), self.config.limits);
-            span.trace_state.clone_from(&stream.trace_state);
-            span
-        };
-        let upstream = has_upstream_span.then(|| Span {
-            parent: Some(Parent {
-                span_id: stream.own_id,
-                is_remote: false,
-            }),
-            ..new(stream.passed_on, SpanKind::Client)
-        });
-        let context = match has_upstream_span {
-            true => SpanContext {
-                span_id: stream.own_id,
-                ..stream.passed_on
-            },
-            false => stream.passed_on,
-        };
-        let span = Span {
+    /// The stream's own span.
+    fn span(&self, stream: &StreamTracer, context: SpanContext, kind: SpanKind) -> Span {
+        Span {
             parent: stream.caller.map(|span_id| Parent {
                 span_id,
                 is_remote: true,
             }),
             link: stream.link.clone(),
-            ..new(context, kind)
-        };
-        (span, upstream)
+            ..self.any(stream, context, kind)
+        }
+    }
+
+    /// That of the call upstream.
+    #[inline(never)]
+    fn call(&self, stream: &StreamTracer) -> Span {
+        Span {
+            parent: Some(Parent {
+                span_id: stream.own_id,
+                is_remote: false,
+            }),
+            ..self.any(stream, stream.passed_on, SpanKind::Client)
+        }
+    }
+
+    fn any(&self, stream: &StreamTracer, context: SpanContext, kind: SpanKind) -> Span {
+        let mut span = Span::recorded(context, kind, stream.start_unix_nanos, self.config.limits);
+        span.trace_state.clone_from(&stream.trace_state);
+        span
     }
 
     /// What is said of either side of the stream, which had this status.

@@ -6,7 +6,7 @@ use crate::decision::Decision;
 use crate::delivery::{Delivery, ExportEnd};
 use crate::exporter::{Callout, CalloutId, CalloutOutcome, Target};
 use crate::propagation::{Extractor, Injector};
-use crate::request::{Direction, RequestInfo, ResponseInfo, Told};
+use crate::request::{RequestInfo, ResponseInfo, Told};
 use crate::resource::Environment;
 use crate::source::{SpanSource, Started};
 use crate::stats::{Level, Stats};
@@ -44,12 +44,12 @@ impl Tracer {
         &mut self,
         headers: &impl Extractor,
         info: &impl RequestInfo,
-        direction: impl Into<Told<Direction>>,
-        start: impl Into<Told<u64>>,
+        direction: impl Into<Told>,
+        now: u64,
         injector: &mut impl Injector,
     ) -> Started {
         self.source
-            .on_request(headers, info, direction, start, injector)
+            .on_request(headers, info, direction, now, injector)
     }
 
     /// [`SpanSource::explain`].

@@ -12,31 +12,38 @@
 
 mod common;
 
+use allocation_counter::measure;
 use common::spans::{configured, get};
 use common::{Headers, Host, Info, Response};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::{Value, json};
+use sidespan_core::propagation::Injector;
 use sidespan_core::request::{Direction, Told};
 use sidespan_core::stream::StreamTracer;
 use sidespan_core::tracer::Tracer;
+use std::cell::Cell;
 
 const START: u64 = 1_000;
 const END: u64 = 5_000;
 
-fn nobody_asks<T>() -> T {
+/// Writes nowhere, so that what a host allocates does not count.
+struct Nowhere;
+
+impl Injector for Nowhere {
+    fn set(&mut self, _: &'static str, _: &str) {}
+    fn remove(&mut self, _: &'static str) {}
+}
+
+fn nobody_asks() -> Direction {
     panic!("it need not be known yet")
 }
 
-fn start(
-    keys: &Value,
-    direction: Told<Direction>,
-    start: Told<u64>,
-) -> (Tracer, StreamTracer, Headers) {
+fn start(keys: &Value, direction: Told) -> (Tracer, StreamTracer, Headers) {
     let mut tracer = Tracer::new(configured(keys), &Host::default(), [7; 32]);
     let lines = get("/orders/4711");
     let mut upstream = lines.clone();
-    let started = tracer.on_request(&lines, &Info::default(), direction, start, &mut upstream);
+    let started = tracer.on_request(&lines, &Info::default(), direction, START, &mut upstream);
     (tracer, started.stream.expect("sampled"), upstream)
 }
 
@@ -72,9 +79,8 @@ fn what_is_told_at_the_end_need_not_be_asked_for() {
             vec![SpanKind::Server, SpanKind::Client],
         ),
     ] {
-        let asked = (Told::Ask(nobody_asks), Told::Ask(nobody_asks));
-        let (tracer, mut stream, upstream) = start(&json!({}), asked.0, asked.1);
-        stream.tell(direction, START);
+        let (tracer, stream, upstream) = start(&json!({}), Told::Ask(nobody_asks));
+        stream.tell(direction);
         let spans = end(tracer, stream);
         let seen: Vec<_> = spans.iter().map(Span::kind).collect();
         assert_eq!(seen, kinds, "{direction:?}");
@@ -92,22 +98,23 @@ fn what_is_told_at_the_end_need_not_be_asked_for() {
 }
 
 #[test]
-fn what_nobody_told_is_asked_for() {
-    let asked = (Told::Ask(|| Direction::Outbound), Told::Ask(|| START));
-    let (tracer, stream, _) = start(&json!({}), asked.0, asked.1);
+fn what_nobody_told_is_asked_for_once() {
+    thread_local!(static ASKED: Cell<u32> = const { Cell::new(0) });
+    let ask = || {
+        ASKED.set(ASKED.get() + 1);
+        Direction::Outbound
+    };
+    let (tracer, stream, _) = start(&json!({}), Told::Ask(ask));
     let spans = end(tracer, stream);
     assert_eq!(spans[0].kind(), SpanKind::Client);
-    assert_eq!(spans[0].start_time_unix_nano, START);
+    assert_eq!(ASKED.get(), 1);
 }
 
 #[test]
 fn what_was_known_is_told_by_nobody_else() {
-    let known = (Told::Known(Direction::Inbound), Told::Known(START));
-    let (tracer, mut stream, _) = start(&json!({}), known.0, known.1);
-    stream.tell(Direction::Outbound, START + 1);
-    let spans = end(tracer, stream);
-    assert_eq!(spans[0].kind(), SpanKind::Server);
-    assert_eq!(spans[0].start_time_unix_nano, START);
+    let (tracer, stream, _) = start(&json!({}), Told::Known(Direction::Inbound));
+    stream.tell(Direction::Outbound);
+    assert_eq!(end(tracer, stream)[0].kind(), SpanKind::Server);
 }
 
 /// B3 says what the next span's parent hangs below, so the span upstream must
@@ -119,7 +126,7 @@ fn b3_names_the_span_that_the_call_upstream_hangs_below() {
         (Told::Ask(|| Direction::Unspecified), true),
         (Told::Ask(|| Direction::Inbound), false),
     ] {
-        let (tracer, stream, upstream) = start(&keys, direction, START.into());
+        let (tracer, stream, upstream) = start(&keys, direction);
         let spans = end(tracer, stream);
         assert_eq!(spans.len() == 2, has_call);
         assert_eq!(spans.last().unwrap().span_id, id_in(&upstream, "b3", 1));
@@ -134,8 +141,48 @@ fn b3_names_the_span_that_the_call_upstream_hangs_below() {
 fn a_rule_asks_for_the_direction() {
     let rules = json!([{"match": {"direction": "outbound"}, "action": "force"}]);
     let keys = json!({"sampler": {"ratio": 0}, "rules": rules});
-    let asked = (Told::Ask(|| Direction::Outbound), Told::Ask(nobody_asks));
-    let (tracer, mut stream, _) = start(&keys, asked.0, asked.1);
-    stream.tell(Direction::Inbound, START);
+    let (tracer, stream, _) = start(&keys, Told::Ask(|| Direction::Outbound));
+    stream.tell(Direction::Inbound);
     assert_eq!(end(tracer, stream)[0].kind(), SpanKind::Client);
+}
+
+/// Streams can be open for long, and thousands of them; and of a host that is
+/// cut within a user's password, nothing may be told.
+#[test]
+fn of_a_long_header_little_is_kept() {
+    let long = "x".repeat(60_000);
+    let kept = |name: &'static str, value: &str| {
+        let mut tracer = Tracer::new(configured(&json!({})), &Host::default(), [7; 32]);
+        let mut lines = get("/orders/4711");
+        lines.0.retain(|(n, _)| n != name.as_bytes());
+        lines
+            .0
+            .push((name.as_bytes().to_vec(), value.as_bytes().to_vec()));
+        let mut stream = None;
+        let allocated = measure(|| {
+            let direction = Direction::Inbound;
+            let started =
+                tracer.on_request(&lines, &Info::default(), direction, START, &mut Nowhere);
+            stream = started.stream;
+        });
+        assert!(allocated.bytes_current < 20_000, "{name}: {allocated:?}");
+        end(tracer, stream.expect("sampled")).remove(0)
+    };
+    let text = |span: &Span, key: &str| {
+        let found = span.attributes.iter().find(|a| a.key == key);
+        found.map(|a| format!("{:?}", a.value))
+    };
+    let limit = 1024;
+    for (name, value, key) in [
+        (":path", format!("/{long}?q=1"), "url.path"),
+        (":path", format!("/?q={long}"), "url.query"),
+        ("user-agent", long.clone(), "user_agent.original"),
+    ] {
+        let span = kept(name, &value);
+        let shown = text(&span, key).expect(key);
+        assert!((limit..limit + 100).contains(&shown.len()), "{shown}");
+        assert_eq!(span.dropped_attributes_count, 1, "{key} was cut");
+    }
+    let span = kept(":authority", &format!("me:{long}@shop.example"));
+    assert_eq!(text(&span, "server.address"), None);
 }

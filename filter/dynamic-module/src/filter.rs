@@ -138,7 +138,7 @@ pub(crate) struct HttpFilter {
     pub(crate) details: Option<String>,
 }
 
-// Within the filter, so that a stream is one allocation.
+// Within the filter, so that it is no allocation of its own.
 #[allow(clippy::large_enum_variant)]
 enum State {
     /// The request has not come this far; it may never come, if a filter

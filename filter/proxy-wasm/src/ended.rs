@@ -20,8 +20,9 @@ use std::time::Duration;
 enum Asked {
     Status,
     Flags,
-    ResponseSize,
     Attempts,
+    Direction,
+    ResponseSize,
     Route,
     Cluster,
     UpstreamAddress,
@@ -32,18 +33,16 @@ enum Asked {
     /// Whether there is a certificate at the other end.
     HasDownstreamPeer,
     HasUpstreamTls,
-    Direction,
-    Start,
-    Duration,
 }
 
 /// Each in the order of [`Asked`]. Without an upstream there are not all of
 /// them, and then there is no answer at all.
-const ASKED: [&str; 16] = [
+const ASKED: [&str; 14] = [
     "response.code",
     "response.flags",
-    "response.size",
     "upstream.request_attempt_count",
+    "xds.listener_direction",
+    "response.size",
     "xds.route_name",
     "xds.cluster_name",
     "upstream.address",
@@ -53,15 +52,18 @@ const ASKED: [&str; 16] = [
     "source.address",
     "connection.mtls",
     "has(upstream.tls_version)",
-    "xds.listener_direction",
-    "request.time",
-    "request.duration",
 ];
 
-/// The question of one root.
+/// So many of them decide whether a span is kept that was not sampled, and as
+/// a rule it is not.
+const DECISIVE: usize = 4;
+
+/// The questions of one root.
 pub(crate) struct Question {
-    /// `None` where the host knows no expressions.
-    expression: Option<Expression>,
+    /// For all, and for those that decide. `None` where the host knows no
+    /// expressions.
+    whole: Option<Expression>,
+    decisive: Option<Expression>,
     /// Streams that are not asked about, since those before them had no
     /// answer; and how many those will be that are not asked about next.
     skip: Cell<u32>,
@@ -74,15 +76,17 @@ impl Question {
     const MAX_SKIP: u32 = 1000;
 
     pub(crate) fn new() -> Self {
+        let of = |asked: &[&str]| Expression::new(&format!("[{}]", asked.join(", ")));
         Self {
-            expression: Expression::new(&format!("[{}]", ASKED.join(", "))),
+            whole: of(&ASKED),
+            decisive: ASKED.get(..DECISIVE).and_then(of),
             skip: Cell::new(0),
             next_skip: Cell::new(0),
         }
     }
 
-    fn ask(&self) -> Option<Answer> {
-        let expression = self.expression.as_ref()?;
+    fn ask(&self, expression: Option<&Expression>) -> Option<Answer> {
+        let expression = expression?;
         if let Some(left) = self.skip.get().checked_sub(1) {
             self.skip.set(left);
             return None;
@@ -104,15 +108,16 @@ struct Answer {
 }
 
 impl Answer {
+    /// `None` of an empty list, which is none of ours.
     fn read(bytes: Vec<u8>) -> Option<Self> {
         let mut places = [const { 0..0 }; ASKED.len()];
         let pairs = Pairs(bytes);
-        let mut values = pairs.places();
-        for place in &mut places {
-            (*place, _) = values.next()?;
+        let mut count = 0;
+        for (place, (value, _)) in places.iter_mut().zip(pairs.places()) {
+            *place = value;
+            count += 1;
         }
-        drop(values);
-        Some(Self {
+        (count > 0).then_some(Self {
             bytes: pairs.0,
             places,
         })
@@ -130,7 +135,9 @@ impl Answer {
 /// read whole: one call costs little more than one header.
 pub(crate) struct Ended<'a> {
     question: &'a Question,
-    answer: OnceCell<Option<Answer>>,
+    is_sampled: bool,
+    decisive: OnceCell<Option<Answer>>,
+    whole: OnceCell<Option<Answer>>,
     headers: OnceCell<Pairs>,
     trailers: OnceCell<Pairs>,
     /// Of the request, the route, the cluster and the host.
@@ -163,31 +170,35 @@ pub(crate) fn direction() -> Direction {
     direction_of(&host::property("xds\0listener_direction").unwrap_or_default())
 }
 
-/// When the request of the current stream came, as Unix time in nanoseconds.
-pub(crate) fn start() -> u64 {
-    let told = host::property("request\0time");
-    told.and_then(|bytes| number_of(&bytes))
-        .unwrap_or_else(host::now)
-}
-
 impl<'a> Ended<'a> {
-    pub(crate) fn new(question: &'a Question) -> Self {
+    /// Of a stream that was not sampled as little is asked as can be.
+    pub(crate) fn new(question: &'a Question, is_sampled: bool) -> Self {
         Self {
             question,
-            answer: OnceCell::new(),
+            is_sampled,
+            decisive: OnceCell::new(),
+            whole: OnceCell::new(),
             headers: OnceCell::new(),
             trailers: OnceCell::new(),
             metadata: Default::default(),
         }
     }
 
-    fn answer(&self) -> Option<&Answer> {
-        self.answer.get_or_init(|| self.question.ask()).as_ref()
+    fn answer(&self, asked: Asked) -> Option<&Answer> {
+        let Question {
+            whole, decisive, ..
+        } = self.question;
+        let (cell, expression) = match (asked as usize) < DECISIVE && !self.is_sampled {
+            true => (&self.decisive, decisive),
+            false => (&self.whole, whole),
+        };
+        let ask = || self.question.ask(expression.as_ref());
+        cell.get_or_init(ask).as_ref()
     }
 
     /// What was answered, or the property alone.
     fn get(&self, asked: Asked, property: &str) -> Option<Cow<'_, [u8]>> {
-        match self.answer() {
+        match self.answer(asked) {
             Some(answer) => Some(Cow::Borrowed(answer.get(asked))),
             None => host::property(property).map(Cow::Owned),
         }
@@ -204,16 +215,11 @@ impl<'a> Ended<'a> {
         }
     }
 
-    /// Says of a stream what is known now, and gives the time of its end, as
-    /// Unix time in nanoseconds.
-    pub(crate) fn tell(&self, stream: &mut StreamTracer) -> u64 {
-        let end = self.answer().and_then(|answer| {
-            let start = number_of(answer.get(Asked::Start))?;
-            let duration = number_of(answer.get(Asked::Duration))?;
-            stream.tell(direction_of(answer.get(Asked::Direction)), start);
-            start.checked_add(duration)
-        });
-        end.unwrap_or_else(host::now)
+    /// Tells a stream its direction, if that is known without asking for it.
+    pub(crate) fn tell(&self, stream: &StreamTracer) {
+        if let Some(answer) = self.answer(Asked::Direction) {
+            stream.tell(direction_of(answer.get(Asked::Direction)));
+        }
     }
 
     /// Nanoseconds.
@@ -224,7 +230,8 @@ impl<'a> Ended<'a> {
 
     /// Whether it was answered that there is none.
     fn is_denied(&self, asked: Asked) -> bool {
-        self.answer().is_some_and(|answer| answer.get(asked) == [0])
+        self.answer(asked)
+            .is_some_and(|answer| answer.get(asked) == [0])
     }
 }
 

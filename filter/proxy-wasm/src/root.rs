@@ -319,11 +319,11 @@ impl Root {
         info: &impl RequestInfo,
         injector: &mut impl Injector,
     ) -> Started {
-        // As a rule both are told at the end, with all the rest.
-        let (direction, start) = (Told::Ask(ended::direction), Told::Ask(ended::start));
+        // As a rule it is told at the end, with all the rest.
+        let direction = Told::Ask(ended::direction);
         let started = self
             .tracer
-            .on_request(request, info, direction, start, injector);
+            .on_request(request, info, direction, host::now(), injector);
         if self.is_debug {
             let line = self.tracer.line(request, &started.decision);
             host::log(LogLevel::Debug, &format!("sidespan: {line}"));
@@ -337,9 +337,10 @@ impl Root {
     }
 
     /// A stream ended.
-    pub(crate) fn end(&mut self, mut stream: StreamTracer) {
-        let ended = Ended::new(&self.question);
-        let now = ended.tell(&mut stream);
+    pub(crate) fn end(&mut self, stream: StreamTracer) {
+        let now = host::now();
+        let ended = Ended::new(&self.question, stream.is_sampled());
+        ended.tell(&stream);
         self.tracer.on_end(stream, &ended, now);
         self.export(now);
     }

@@ -14,7 +14,7 @@ pub(crate) const PATH: &str = "/orders/4711?page=2";
 pub(crate) const CONNECTIONS: usize = 16;
 /// The bytes that the upstream answers with.
 pub(crate) const BODY: usize = 10;
-/// One full batch of spans, so that at 100 % no slice leaves its export to the next one. As short as
+/// One full batch of a worker's spans, so that at 100 % no slice leaves its export to the next one. As short as
 /// that, hundreds of them can be taken in turn, and what disturbs the machine disturbs all variants.
 pub(crate) const SLICE: u64 = 512;
 /// What is under way at a slice's end, such as the export of the last batch, is of the slice.
@@ -44,6 +44,7 @@ pub(crate) struct Stage {
     pub(crate) envoy: Envoy,
     pub(crate) collector: MockCollector,
     client: Client,
+    slice: u64,
     /// The CPU time for a request of each turn's slice, in µs.
     pub(crate) costs: Vec<(u32, f64)>,
     /// Requests of the slices, and what these took.
@@ -79,6 +80,7 @@ impl Stage {
             envoy,
             collector,
             client: client.expect("connections to Envoy"),
+            slice: SLICE * u64::from(load.workers),
             costs: Vec::new(),
             requests: 0,
             cpu: Duration::ZERO,
@@ -97,14 +99,14 @@ impl Stage {
     /// Takes its turn.
     pub(crate) fn slice(&mut self, turn: u32) {
         let before = self.envoy.cpu_time();
-        let elapsed = self.load(SLICE);
+        let elapsed = self.load(self.slice);
         std::thread::sleep(AFTERGLOW);
         let cpu = self.envoy.cpu_time().saturating_sub(before);
         self.costs
-            .push((turn, cpu.as_secs_f64() * 1e6 / SLICE as f64));
+            .push((turn, cpu.as_secs_f64() * 1e6 / self.slice as f64));
         self.cpu += cpu;
         self.elapsed += elapsed;
-        self.requests += SLICE;
+        self.requests += self.slice;
     }
 
     /// Requests that were sampled, as Envoy counts them.

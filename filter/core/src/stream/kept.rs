@@ -12,18 +12,37 @@ impl KeptRequest {
     /// What an ordinary request fills.
     const EXPECTED_BYTES: usize = 384;
 
-    /// Keeps the headers whose names are asked for.
+    /// Keeps the headers whose names are asked for, of each value little more
+    /// than an attribute of `max_attribute_length` bytes can be made of: a
+    /// peer that holds thousands of streams open does not fill the memory.
     #[inline(never)]
-    pub(super) fn of(request: &impl Extractor, asked: &Names) -> Self {
+    pub(super) fn of(request: &impl Extractor, asked: &Names, max_attribute_length: usize) -> Self {
+        // A baggage may be this long (W3C Baggage, Limits). A character more is
+        // cut within it.
+        const ANY: usize = 8192;
+        let most = ANY.max(max_attribute_length).saturating_add(4);
+        let cut = |text: &'_ [u8]| text.len().min(most);
         let mut kept = Vec::with_capacity(Self::EXPECTED_BYTES);
         for (name, value) in request.headers().filter(|(name, _)| asked.has(name)) {
-            for text in [name, value] {
+            let (first, rest) = match name {
+                // Attributes of their own.
+                b":path" if value.len() > most => {
+                    let query = value.iter().position(|b| *b == b'?');
+                    value.split_at(query.unwrap_or(value.len()))
+                }
+                // Of a part nobody could tell where a user's password ends.
+                b":authority" if value.len() > most => (Default::default(), Default::default()),
+                _ => (value, Default::default()),
+            };
+            let parts = [first, rest].map(|part: &[u8]| part.get(..cut(part)).unwrap_or_default());
+            let length = parts.iter().map(|part| part.len()).sum();
+            for length in [name.len(), length] {
                 // Envoy takes far less than 4 GiB of headers.
-                let length = u32::try_from(text.len()).unwrap_or_default();
+                let length = u32::try_from(length).unwrap_or_default();
                 kept.extend_from_slice(&length.to_le_bytes());
             }
             kept.extend_from_slice(name);
-            kept.extend_from_slice(value);
+            parts.iter().for_each(|part| kept.extend_from_slice(part));
         }
         Self(kept)
     }
