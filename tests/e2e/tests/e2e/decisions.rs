@@ -139,7 +139,9 @@ fn two_proxies_with_one_ratio_agree_on_every_trace() {
         let sampled = count(&first);
         assert_eq!(sampled, count(&last.envoy), "both sample as many");
         let n = REQUESTS as f64;
-        let bound = 3.29 * (n * share * (1.0 - share)).sqrt();
+        // One in a million: at one in a thousand, a run in 170 fails for
+        // nothing, as six shares are looked at.
+        let bound = 4.9 * (n * share * (1.0 - share)).sqrt();
         assert!(
             (sampled as f64 - n * share).abs() <= bound,
             "{sampled} of {n} at {ratio}"
