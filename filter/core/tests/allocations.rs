@@ -14,19 +14,10 @@ mod common;
 
 use allocation_counter::measure;
 use common::spans::{configured, with};
-use common::{Headers, Host, Info, Response};
+use common::{Headers, Host, Info, Nowhere, Response};
 use serde_json::{Value, json};
-use sidespan_core::propagation::Injector;
 use sidespan_core::request::Direction;
 use sidespan_core::source::SpanSource;
-
-/// Writes nowhere, so that what a host allocates does not count.
-struct Nowhere;
-
-impl Injector for Nowhere {
-    fn set(&mut self, _: &'static str, _: &str) {}
-    fn remove(&mut self, _: &'static str) {}
-}
 
 fn source(keys: &Value) -> SpanSource {
     SpanSource::new(configured(keys), &Host::default(), [7; 32])

@@ -14,11 +14,10 @@ mod common;
 
 use allocation_counter::measure;
 use common::spans::{configured, get};
-use common::{Headers, Host, Info, Response};
+use common::{Headers, Host, Info, Nowhere, Response};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::{Value, json};
-use sidespan_core::propagation::Injector;
 use sidespan_core::request::{Direction, Told};
 use sidespan_core::stream::StreamTracer;
 use sidespan_core::tracer::Tracer;
@@ -26,14 +25,6 @@ use std::cell::Cell;
 
 const START: u64 = 1_000;
 const END: u64 = 5_000;
-
-/// Writes nowhere, so that what a host allocates does not count.
-struct Nowhere;
-
-impl Injector for Nowhere {
-    fn set(&mut self, _: &'static str, _: &str) {}
-    fn remove(&mut self, _: &'static str) {}
-}
 
 fn nobody_asks() -> Direction {
     panic!("it need not be known yet")

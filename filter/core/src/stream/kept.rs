@@ -21,7 +21,6 @@ impl KeptRequest {
         // cut within it.
         const ANY: usize = 8192;
         let most = ANY.max(max_attribute_length).saturating_add(4);
-        let cut = |text: &'_ [u8]| text.len().min(most);
         let mut kept = Vec::with_capacity(Self::EXPECTED_BYTES);
         for (name, value) in request.headers().filter(|(name, _)| asked.has(name)) {
             let (first, rest) = match name {
@@ -34,7 +33,7 @@ impl KeptRequest {
                 b":authority" if value.len() > most => (Default::default(), Default::default()),
                 _ => (value, Default::default()),
             };
-            let parts = [first, rest].map(|part: &[u8]| part.get(..cut(part)).unwrap_or_default());
+            let parts = [first, rest].map(|part: &[u8]| part.get(..most).unwrap_or(part));
             let length = parts.iter().map(|part| part.len()).sum();
             for length in [name.len(), length] {
                 // Envoy takes far less than 4 GiB of headers.
