@@ -291,7 +291,6 @@ macro_rules! object {
         }
 
         impl Read for $name {
-            #[inline(never)]
             fn read(at: &At<'_>) -> Option<Self> {
                 at.has_only(&[$(object!(@written $key $($written)?)),+])?;
                 $($check(at);)?
@@ -302,7 +301,6 @@ macro_rules! object {
         }
 
         $(impl Read for $made {
-            #[inline(never)]
             fn read(at: &At<'_>) -> Option<Self> {
                 $name::read(at).map(Self::from)
             }

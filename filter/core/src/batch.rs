@@ -201,7 +201,6 @@ impl BatchSpanProcessor {
     }
 
     /// Takes the spans of a stream that ended at `now`, and counts them.
-    #[inline(never)]
     pub fn add(&mut self, ended: &Ended, stats: &mut Stats, now: u64) {
         // If there is room for one only, the other one has its parent.
         for span in once(&ended.span).chain(&ended.upstream) {
@@ -272,7 +271,6 @@ impl BatchSpanProcessor {
         refused
     }
 
-    #[inline(never)]
     fn take_in_batch(&mut self, batch: Batch) -> usize {
         let is_full = batch.count >= self.config.max_export_batch_size;
         if is_full

@@ -177,7 +177,6 @@ impl CustomTags {
     }
 
     /// The tags of a stream that has ended.
-    #[inline(never)]
     pub(crate) fn of(&self, request: &impl Extractor, response: &impl ResponseInfo) -> Tags<'_> {
         let mut tagging = Tagging {
             attributes: self
@@ -254,7 +253,6 @@ fn text(value: serde_json::Value) -> Option<String> {
 
 impl Tagging {
     /// Adds a tag. An empty value is none.
-    #[inline(never)]
     fn add_text(&mut self, tag: &CustomTag, value: Option<&str>, max_tags: usize) {
         let text = value
             .filter(|text| !text.is_empty())
@@ -264,7 +262,6 @@ impl Tagging {
         }
     }
 
-    #[inline(never)]
     fn add(&mut self, tag: &CustomTag, value: Option<Value<'_>>, max_tags: usize) {
         match value {
             Some(value) if self.count < max_tags => {

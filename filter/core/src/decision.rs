@@ -118,7 +118,6 @@ impl Policy {
 
     /// Decides about a request. Where its trace starts anew, the extraction
     /// forgets what came.
-    #[inline(never)]
     pub fn decide(
         &mut self,
         request: &Request<'_, impl Extractor, impl RequestInfo>,

@@ -50,7 +50,6 @@ fn queue(exporter: &Exporter, limits: BatchConfig) -> BatchSpanProcessor {
 
 impl Delivery {
     /// One for a configuration.
-    #[inline(never)]
     pub fn new(config: &Config, environment: &impl Environment) -> Self {
         let resource = Resource::new(
             &config.service_name,
@@ -162,7 +161,6 @@ impl Delivery {
     }
 
     /// A callout ended. Gives what became of it, if it was under way.
-    #[inline(never)]
     pub fn on_callout_end(
         &mut self,
         id: CalloutId,

@@ -291,7 +291,6 @@ impl Exporter {
 
     /// The next export, if one is ready and may be under way, and whether it
     /// was tried before.
-    #[inline(never)]
     pub(crate) fn next(
         &mut self,
         queue: &mut BatchSpanProcessor,
@@ -325,7 +324,6 @@ impl Exporter {
 
     /// Books the end of a callout; `None` for one that is not under way.
     /// `jitter` gives numbers that are uniform from 0 to 1.
-    #[inline(never)]
     pub(crate) fn end(
         &mut self,
         id: CalloutId,

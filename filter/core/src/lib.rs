@@ -17,10 +17,6 @@
 //! configuration. A span's attributes are encoded to OTLP as they are set, the
 //! span when its stream ends, straight into its batch; a flush puts a head before
 //! them and hands the batch out as it is.
-//!
-//! What would make its caller large is `#[inline(never)]`: Envoy compiles all of a
-//! Wasm module when it loads it, and keeps the memory that the largest functions
-//! took.
 
 pub mod attribute;
 pub mod baggage;

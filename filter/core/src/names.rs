@@ -10,7 +10,6 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    #[inline(never)]
     pub(crate) fn new(names: &[&str]) -> Self {
         Self {
             names: names.iter().map(|&name| name.to_owned()).collect(),

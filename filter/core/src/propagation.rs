@@ -243,7 +243,6 @@ impl Propagator {
     }
 
     /// Reads the context in headers that were found already.
-    #[inline(never)]
     pub(crate) fn extract_found<'a>(
         &self,
         headers: &ContextHeaders<'a>,
@@ -298,7 +297,6 @@ impl Propagator {
     /// and every other format that came in, so that a reader of any of them
     /// sees the same trace; and drops what is left of the old context.
     /// `trace_state` is the new one, if it is not as it came.
-    #[inline(never)]
     pub fn inject(
         &self,
         context: &SpanContext,

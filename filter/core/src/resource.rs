@@ -33,7 +33,6 @@ impl Resource {
     /// What the configuration says wins over `OTEL_SERVICE_NAME` and
     /// `OTEL_RESOURCE_ATTRIBUTES`, these over what Istio says of its workload,
     /// and that over Envoy's node.
-    #[inline(never)]
     pub fn new(
         service_name: &str,
         configured: Vec<(String, OwnedValue)>,

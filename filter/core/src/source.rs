@@ -58,7 +58,6 @@ impl SpanSource {
     /// goes on, and keeps what its span is made of.
     ///
     /// `now` is Unix time in nanoseconds.
-    #[inline(never)]
     pub fn on_request(
         &mut self,
         headers: &impl Extractor,

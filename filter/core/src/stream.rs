@@ -139,7 +139,6 @@ struct Story<'a, R> {
 
 impl Recorder {
     /// One for a configuration.
-    #[inline(never)]
     pub fn new(
         config: SpanConfig,
         custom_tags: Vec<CustomTag>,
@@ -189,7 +188,6 @@ impl Recorder {
 
     /// A request came whose span is recorded. `own_id` is for the stream's own
     /// span, if that of the call upstream has the one that is passed on.
-    #[inline(never)]
     pub(crate) fn start(
         &self,
         request: &Request<'_, impl Extractor, impl RequestInfo>,
@@ -216,7 +214,6 @@ impl Recorder {
     /// Makes the spans of a stream that ended. What was not sampled has some
     /// only if it is to be kept. `rule` is the name of the rule that decided,
     /// if it has one.
-    #[inline(never)]
     pub(crate) fn end(
         &self,
         stream: StreamTracer,
@@ -290,7 +287,6 @@ impl Recorder {
     }
 
     /// That of the call upstream.
-    #[inline(never)]
     fn call(&self, stream: &StreamTracer) -> Span {
         Span {
             parent: Some(Parent {
@@ -308,7 +304,6 @@ impl Recorder {
     }
 
     /// What is said of either side of the stream, which had this status.
-    #[inline(never)]
     fn record(&self, story: &Story<'_, impl ResponseInfo>, status: Option<u16>, span: &mut Span) {
         let outcome = &story.outcome;
         span.name = self.name(span.kind, story);
@@ -331,7 +326,6 @@ impl Recorder {
     }
 
     /// What is said of the stream once.
-    #[inline(never)]
     fn record_stream(
         &self,
         story: &Story<'_, impl ResponseInfo>,
@@ -355,7 +349,6 @@ impl Recorder {
     }
 
     /// By the template, else by the conventions.
-    #[inline(never)]
     fn name(&self, kind: SpanKind, story: &Story<'_, impl ResponseInfo>) -> Cow<'static, str> {
         let Story { head, outcome, .. } = story;
         let limit = self.config.limits.max_attribute_length;

@@ -306,7 +306,6 @@ impl ResponseInfo for Ended<'_> {
         text("upstream\0transport_failure_reason")
     }
 
-    #[inline(never)]
     fn tls_peer(&self, end: End) -> Option<Cow<'_, str>> {
         let (connection, told) = match end {
             End::Downstream => ("connection", Asked::HasDownstreamPeer),
@@ -320,7 +319,6 @@ impl ResponseInfo for Ended<'_> {
             .find_map(|name| text(&format!("{connection}\0{name}")).filter(|t| !t.is_empty()))
     }
 
-    #[inline(never)]
     fn workload(&self, end: End, field: &str) -> Option<Cow<'_, str>> {
         let peer = match end {
             End::Downstream => "downstream_peer",
@@ -329,7 +327,6 @@ impl ResponseInfo for Ended<'_> {
         text(&format!("filter_state\0{peer}\0{field}"))
     }
 
-    #[inline(never)]
     fn metadata(
         &self,
         kind: MetadataKind,

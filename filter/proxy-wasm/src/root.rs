@@ -114,7 +114,6 @@ pub(crate) fn with<T>(root_id: u32, f: impl FnOnce(&mut Root) -> T) -> Option<T>
 
 /// Takes the configuration. `false` makes Envoy refuse it, and with it every
 /// request if there was no earlier one; only who validates wants that.
-#[inline(never)]
 pub(crate) fn on_configure(root_id: u32) -> bool {
     let proxy = Proxy {
         variables: host::environment(),
@@ -373,7 +372,6 @@ impl Root {
         )
     }
 
-    #[inline(never)]
     fn book(&mut self, id: CalloutId, outcome: CalloutOutcome<'_>, now: u64) {
         let Some(end) = self.tracer.on_callout_end(id, outcome, now) else {
             return;

@@ -79,7 +79,6 @@ pub(super) enum Answer {
 
 impl Answer {
     /// `now` is Unix time in nanoseconds.
-    #[inline(never)]
     pub(super) fn read(protocol: &Protocol, outcome: CalloutOutcome<'_>, now: u64) -> Self {
         let kind = match outcome {
             CalloutOutcome::Answered {

@@ -31,7 +31,6 @@ pub(super) fn body(envelope: &Envelope, batch: &mut Batch, gzip: bool) -> Body {
 }
 
 /// A gzip member (RFC 1952) without name and time.
-#[inline(never)]
 fn compress(data: &[u8]) -> Vec<u8> {
     const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
     /// The fastest: the worker that compresses serves requests, too.

@@ -204,7 +204,6 @@ pub(super) fn write_single(
     }
 }
 
-#[inline(never)]
 pub(super) fn write_multi(
     context: &SpanContext,
     parent: Option<SpanId>,

@@ -71,7 +71,6 @@ impl EnvoyNames {
         }
     }
 
-    #[inline(never)]
     pub(super) fn record_request(
         &self,
         request: &impl Extractor,
@@ -133,7 +132,6 @@ impl EnvoyNames {
         }
     }
 
-    #[inline(never)]
     pub(super) fn record_response(
         &self,
         outcome: &Outcome<'_, impl ResponseInfo>,

@@ -40,7 +40,6 @@ impl Methods {
 }
 
 /// What is asked, and of whom.
-#[inline(never)]
 pub(super) fn record_request(
     head: &RequestHead<'_>,
     method: Option<&str>,
@@ -249,7 +248,6 @@ pub(super) fn record_route(route: Option<&str>, span: &mut Span) {
 }
 
 /// What came back, and from where.
-#[inline(never)]
 pub(super) fn record_response(
     status: Option<u16>,
     error: Option<&str>,

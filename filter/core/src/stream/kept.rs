@@ -15,7 +15,6 @@ impl KeptRequest {
     /// Keeps the headers whose names are asked for, of each value little more
     /// than an attribute of `max_attribute_length` bytes can be made of: a
     /// peer that holds thousands of streams open does not fill the memory.
-    #[inline(never)]
     pub(super) fn of(request: &impl Extractor, asked: &Names, max_attribute_length: usize) -> Self {
         // A baggage may be this long (W3C Baggage, Limits). A character more is
         // cut within it.
