@@ -176,6 +176,12 @@ impl CustomTags {
         })
     }
 
+    /// Whether all are made of requests, and the host need not be asked.
+    pub(crate) fn are_of_request(&self) -> bool {
+        let mut sources = self.of_stream.iter().map(|tag| &tag.source);
+        sources.all(|source| matches!(source, Source::RequestHeader(_) | Source::Baggage(_)))
+    }
+
     /// The tags of a stream that has ended.
     pub(crate) fn of(&self, request: &impl Extractor, response: &impl ResponseInfo) -> Tags<'_> {
         let mut tagging = Tagging {

@@ -80,6 +80,8 @@ pub struct Recorder {
     /// Whether it is worth asking the host for
     /// [workloads](ResponseInfo::workload).
     knows_workloads: bool,
+    /// Whether spans say of an ordinary stream only what they say of each.
+    is_plain: bool,
     is_istio_gateway: bool,
 }
 
@@ -101,6 +103,7 @@ pub struct StreamTracer {
     pub(crate) rule: Option<usize>,
     direction: Cell<Told>,
     start_unix_nanos: u64,
+    is_plain: bool,
     request: KeptRequest,
 }
 
@@ -116,6 +119,15 @@ impl StreamTracer {
     /// Whether it has a span whatever becomes of it.
     pub fn is_sampled(&self) -> bool {
         self.passed_on.flags.is_sampled()
+    }
+
+    /// Whether its spans say only what is asked of every stream, if it ends as
+    /// most do: by the only attempt, with a status from 100 to 399, without
+    /// response flags and peers' certificates. That is the status, the size of
+    /// the response, the names of route and cluster, addresses, times and the
+    /// protocol.
+    pub fn is_plain(&self) -> bool {
+        self.is_plain
     }
 
     /// Says the direction, if the host did not tell it with the request and
@@ -151,16 +163,18 @@ impl Recorder {
             true => &EnvoyNames::HEADERS,
             false => &[],
         };
+        let knows_workloads = is_istio(environment);
         let mut asked: Vec<&str> = RequestHead::HEADERS.to_vec();
         asked.extend_from_slice(of_envoy);
         asked.extend(tags.request_headers());
         Self {
             asked: Names::new(&asked),
+            is_plain: !config.attributes.is_envoy() && !knows_workloads && tags.are_of_request(),
             tags,
             config,
             methods: Methods::new(environment),
             envoy: EnvoyNames::new(environment),
-            knows_workloads: is_istio(environment),
+            knows_workloads,
             is_istio_gateway: is_istio_gateway(environment),
         }
     }
@@ -203,6 +217,9 @@ impl Recorder {
             rule: None,
             direction: request.direction.clone(),
             start_unix_nanos: request.now,
+            is_plain: self.is_plain
+                && !request.head.is_grpc()
+                && !http::Bodies::of(&request.head).is_open(),
             request: KeptRequest::of(
                 request.headers,
                 &self.asked,

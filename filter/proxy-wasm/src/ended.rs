@@ -85,8 +85,11 @@ impl Question {
         }
     }
 
-    fn ask(&self, expression: Option<&Expression>) -> Option<Answer> {
-        let expression = expression?;
+    fn ask(&self, only_what_decides: bool) -> Option<Answer> {
+        let expression = match only_what_decides {
+            true => self.decisive.as_ref()?,
+            false => self.whole.as_ref()?,
+        };
         if let Some(left) = self.skip.get().checked_sub(1) {
             self.skip.set(left);
             return None;
@@ -102,7 +105,7 @@ impl Question {
 }
 
 /// The values, in the order of [`ASKED`].
-struct Answer {
+pub(crate) struct Answer {
     bytes: Vec<u8>,
     places: [Range<usize>; ASKED.len()],
 }
@@ -123,6 +126,19 @@ impl Answer {
         })
     }
 
+    /// Whether the stream ended as most do, so that there is nothing else to be
+    /// asked of one that [is plain](StreamTracer::is_plain).
+    fn is_ordinary(&self) -> bool {
+        let number = |asked| number_of(self.get(asked));
+        let is_denied = |asked| self.get(asked) == [0];
+        matches!(number(Asked::Status), Some(100..400))
+            && number(Asked::Flags) == Some(0)
+            && number(Asked::Attempts) == Some(1)
+            && number(Asked::ResponseSize).is_some()
+            && is_denied(Asked::HasDownstreamPeer)
+            && is_denied(Asked::HasUpstreamTls)
+    }
+
     fn get(&self, asked: Asked) -> &[u8] {
         let place = self.places.get(asked as usize).cloned();
         self.bytes
@@ -131,10 +147,26 @@ impl Answer {
     }
 }
 
+impl From<Answer> for Ended<'_> {
+    /// A stream about which there is nothing else to be asked.
+    fn from(answer: Answer) -> Self {
+        Self {
+            question: None,
+            is_sampled: true,
+            decisive: OnceCell::new(),
+            whole: OnceCell::from(Some(answer)),
+            headers: OnceCell::new(),
+            trailers: OnceCell::new(),
+            metadata: Default::default(),
+        }
+    }
+}
+
 /// The current stream, which has ended. Headers, trailers and metadata are
 /// read whole: one call costs little more than one header.
 pub(crate) struct Ended<'a> {
-    question: &'a Question,
+    /// `None` once all is answered.
+    question: Option<&'a Question>,
     is_sampled: bool,
     decisive: OnceCell<Option<Answer>>,
     whole: OnceCell<Option<Answer>>,
@@ -174,7 +206,7 @@ impl<'a> Ended<'a> {
     /// Of a stream that was not sampled as little is asked as can be.
     pub(crate) fn new(question: &'a Question, is_sampled: bool) -> Self {
         Self {
-            question,
+            question: Some(question),
             is_sampled,
             decisive: OnceCell::new(),
             whole: OnceCell::new(),
@@ -185,15 +217,20 @@ impl<'a> Ended<'a> {
     }
 
     fn answer(&self, asked: Asked) -> Option<&Answer> {
-        let Question {
-            whole, decisive, ..
-        } = self.question;
-        let (cell, expression) = match (asked as usize) < DECISIVE && !self.is_sampled {
-            true => (&self.decisive, decisive),
-            false => (&self.whole, whole),
+        let is_decisive = (asked as usize) < DECISIVE && !self.is_sampled;
+        let cell = match is_decisive {
+            true => &self.decisive,
+            false => &self.whole,
         };
-        let ask = || self.question.ask(expression.as_ref());
+        let ask = || self.question?.ask(is_decisive);
         cell.get_or_init(ask).as_ref()
+    }
+
+    /// Takes the answer, if it says all that there is to know of this stream.
+    pub(crate) fn take_settled(&mut self, stream: &StreamTracer) -> Option<Answer> {
+        let is_plain = self.is_sampled && stream.is_plain();
+        let is_settled = is_plain && self.answer(Asked::Status)?.is_ordinary();
+        is_settled.then(|| self.whole.take().flatten()).flatten()
     }
 
     /// What was answered, or the property alone.

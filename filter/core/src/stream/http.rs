@@ -183,6 +183,11 @@ impl Bodies {
         !matches!(self.request, Body::None)
     }
 
+    /// Whether only the host knows how long that of the request was.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.request, Body::Open)
+    }
+
     /// Whether a response with this status may have one: "[…] any response
     /// with a 1xx, 204, or 304 status code" has none.
     pub(super) fn has_response(&self, status: Option<u16>) -> bool {
