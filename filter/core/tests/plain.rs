@@ -115,12 +115,7 @@ fn request(method: &str, more: &[(&str, &str)]) -> Headers {
         (":path", "/orders/4711?page=2"),
         ("user-agent", "curl/8"),
     ];
-    let lines = head.iter().chain(more);
-    Headers(
-        lines
-            .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
-            .collect(),
-    )
+    Headers::from_wire(head.iter().chain(more).copied())
 }
 
 /// Whether a sampled stream is plain, after its spans were made without asking

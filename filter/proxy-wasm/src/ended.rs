@@ -151,13 +151,8 @@ impl From<Answer> for Ended<'_> {
     /// A stream about which there is nothing else to be asked.
     fn from(answer: Answer) -> Self {
         Self {
-            question: None,
-            is_sampled: true,
-            decisive: OnceCell::new(),
             whole: OnceCell::from(Some(answer)),
-            headers: OnceCell::new(),
-            trailers: OnceCell::new(),
-            metadata: Default::default(),
+            ..Self::new(None, true)
         }
     }
 }
@@ -204,9 +199,9 @@ pub(crate) fn direction() -> Direction {
 
 impl<'a> Ended<'a> {
     /// Of a stream that was not sampled as little is asked as can be.
-    pub(crate) fn new(question: &'a Question, is_sampled: bool) -> Self {
+    pub(crate) fn new(question: Option<&'a Question>, is_sampled: bool) -> Self {
         Self {
-            question: Some(question),
+            question,
             is_sampled,
             decisive: OnceCell::new(),
             whole: OnceCell::new(),
@@ -230,7 +225,10 @@ impl<'a> Ended<'a> {
     pub(crate) fn take_settled(&mut self, stream: &StreamTracer) -> Option<Answer> {
         let is_plain = self.is_sampled && stream.is_plain();
         let is_settled = is_plain && self.answer(Asked::Status)?.is_ordinary();
-        is_settled.then(|| self.whole.take().flatten()).flatten()
+        match is_settled {
+            true => self.whole.take().flatten(),
+            false => None,
+        }
     }
 
     /// What was answered, or the property alone.

@@ -354,7 +354,7 @@ impl Root {
     /// A stream ended.
     pub(crate) fn end(&mut self, stream: StreamTracer) {
         let now = host::now();
-        let mut ended = Ended::new(&self.question, stream.is_sampled());
+        let mut ended = Ended::new(Some(&self.question), stream.is_sampled());
         ended.tell(&stream);
         match ended.take_settled(&stream) {
             Some(answer) => {
