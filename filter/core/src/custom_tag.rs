@@ -7,6 +7,7 @@ use crate::names::Names;
 use crate::propagation::Extractor;
 use crate::request::{MetadataKind, ResponseInfo};
 use crate::span::Limits;
+use crate::url::utf8_lossy;
 
 /// The type of a tag's value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -194,7 +195,7 @@ impl CustomTags {
             match &tag.source {
                 Source::RequestHeader(name) => {
                     let value = request.header(name.as_bytes());
-                    let value = value.map(String::from_utf8_lossy);
+                    let value = value.map(utf8_lossy);
                     tagging.add_text(tag, value.as_deref(), self.max_tags);
                 }
                 Source::Baggage(key) => {
@@ -203,7 +204,7 @@ impl CustomTags {
                     tagging.add_text(tag, value.as_deref(), self.max_tags);
                 }
                 Source::ResponseHeader(name) => {
-                    let value = response.response_header(name).map(String::from_utf8_lossy);
+                    let value = response.response_header(name).map(utf8_lossy);
                     tagging.add_text(tag, value.as_deref(), self.max_tags);
                 }
                 Source::Metadata {

@@ -125,7 +125,7 @@ pub(crate) enum Parsed {
 }
 
 /// What a request says about its trace.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Extraction<'a> {
     /// The caller's span; `None` if a trace starts here.
     pub parent: Option<SpanContext>,
@@ -326,6 +326,14 @@ impl Propagator {
 }
 
 impl<'a> Extraction<'a> {
+    /// One that outlives the request.
+    pub(crate) fn into_owned(self) -> Extraction<'static> {
+        Extraction {
+            trace_state: self.trace_state.into_owned(),
+            ..self
+        }
+    }
+
     /// Forgets what came, so that a trace starts here. Its headers are still
     /// known, and written over or removed by [`Propagator::inject`].
     pub fn restart(&mut self) {

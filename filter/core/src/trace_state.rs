@@ -92,6 +92,14 @@ impl<'a> TraceState<'a> {
         Ok(Self { text, verbatim })
     }
 
+    /// One that outlives the request.
+    pub(crate) fn into_owned(self) -> TraceState<'static> {
+        TraceState {
+            text: Cow::Owned(self.text.into_owned()),
+            verbatim: self.verbatim,
+        }
+    }
+
     /// The members as they are sent, `key=value`, most recent first.
     pub fn members(&self) -> impl Iterator<Item = &str> {
         self.text.split(',').filter(|member| !member.is_empty())

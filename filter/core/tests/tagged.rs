@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use sidespan_core::config::Config;
 use sidespan_core::delivery::Delivery;
 use sidespan_core::id::IdGenerator;
+use sidespan_core::propagation::Extractor;
 use sidespan_core::stats::Stats;
 use sidespan_core::stream::tagged::{SpanTagger, TaggedSpan};
 use std::collections::BTreeMap;
@@ -58,7 +59,7 @@ fn request(extra: &[(&str, &str)]) -> Headers {
 }
 
 fn start(tagger: &SpanTagger, headers: &Headers, is_sampled: bool) -> TaggedSpan {
-    let (span, _) = tagger.start(&mut ids(), headers, || headers.clone(), is_sampled, NOW);
+    let (span, _) = tagger.start(&mut ids(), headers, is_sampled, NOW);
     span
 }
 
@@ -166,17 +167,17 @@ fn envoys_tags_become_attributes_of_the_conventions() {
         let tagger = tagger(&config);
         let mut span = start(&tagger, &request(&[]), true);
         if kind == "client" {
-            span = tagger.child(&mut ids(), &span, "router carts egress", NOW);
+            span = span.child(&mut ids(), b"router carts egress", NOW);
         }
         let bare = if kind == "client" {
             let parent = start(&tagger, &request(&[]), true);
-            let bare = tagger.child(&mut ids(), &parent, "router carts egress", NOW);
+            let bare = parent.child(&mut ids(), b"router carts egress", NOW);
             end(&config, &tagger, bare)
         } else {
             let bare = start(&tagger, &request(&[]), true);
             end(&config, &tagger, bare)
         };
-        tagger.tag(&mut span, key, value);
+        span.tag(key.as_bytes(), value.as_bytes());
         let (_, _, seen) = end(&config, &tagger, span).unwrap();
         let mut expected_all = bare.unwrap().2;
         expected_all.extend(
@@ -195,7 +196,7 @@ fn what_is_asked_is_read_from_the_request_and_redacted() {
     let config = config(&json!({}));
     let tagger = tagger(&config);
     let server = start(&tagger, &request(&[]), true);
-    let call = tagger.child(&mut ids(), &server, "router carts egress", NOW);
+    let call = server.child(&mut ids(), b"router carts egress", NOW);
     let (name, _, call) = end(&config, &tagger, call).unwrap();
     assert_eq!(name, "POST");
     assert_eq!(
@@ -215,9 +216,9 @@ fn a_call_of_a_filter_is_told_by_its_tags_alone() {
     let config = config(&json!({}));
     let tagger = tagger(&config);
     let server = start(&tagger, &request(&[]), true);
-    let mut check = tagger.child(&mut ids(), &server, "async authz egress", NOW);
-    tagger.tag(&mut check, "http.method", "GET");
-    tagger.tag(&mut check, "http.url", "https://authz/check?token=x");
+    let mut check = server.child(&mut ids(), b"async authz egress", NOW);
+    check.tag(b"http.method", b"GET");
+    check.tag(b"http.url", b"https://authz/check?token=x");
     let (name, _, seen) = end(&config, &tagger, check).unwrap();
     assert_eq!(name, "async authz egress");
     let expected = json!({
@@ -264,10 +265,10 @@ fn errors_are_told_by_the_conventions() {
         let tagger = tagger(&config);
         let mut span = start(&tagger, &request(&[]), true);
         if is_client {
-            span = tagger.child(&mut ids(), &span, "router carts egress", NOW);
+            span = span.child(&mut ids(), b"router carts egress", NOW);
         }
         for (key, value) in tags {
-            tagger.tag(&mut span, key, value);
+            span.tag(key.as_bytes(), value.as_bytes());
         }
         let (_, is_error, seen) = end(&config, &tagger, span).unwrap();
         assert_eq!(is_error, error.is_some(), "{tags:?}");
@@ -299,7 +300,7 @@ fn the_caller_decides_and_else_the_host() {
         assert_eq!(span.is_sampled(), is_sampled, "{traceparent:?}");
         assert_eq!(span.is_decided_here(), is_local, "{traceparent:?}");
         let mut upstream = headers.clone();
-        tagger.inject(&span, &headers, &mut upstream);
+        tagger.inject(&span, &mut upstream);
         let seen = read_upstream(&upstream).expect("a context");
         let id = String::from_utf8(span.span_id().to_hex().to_vec()).unwrap();
         assert_eq!(seen.span_id, id);
@@ -309,19 +310,90 @@ fn the_caller_decides_and_else_the_host() {
     }
 }
 
+/// What goes upstream, whatever has been written there before: each attempt
+/// its own span, in the formats that came and those that are wanted, and to
+/// the call of a filter, which has no headers of the request's, all of it too.
+#[test]
+fn each_call_has_its_own_context_in_every_format_that_came() {
+    let sampled = format!("{PARENT}-01");
+    let state = ("tracestate", "other=1");
+    for (came, b3_goes_on, state_of_attempt, state_of_check) in [
+        (vec![], false, None, None),
+        (
+            vec![("traceparent", &*sampled), state],
+            false,
+            Some("other=1"),
+            Some("other=1"),
+        ),
+        // Without a believed `traceparent` it belongs to nothing.
+        (vec![state], false, None, None),
+        (vec![("traceparent", "00-zz"), state], false, None, None),
+        // Not as it is sent.
+        (
+            vec![("traceparent", &*sampled), ("tracestate", " other=1 ,")],
+            false,
+            Some("other=1"),
+            Some("other=1"),
+        ),
+        (
+            vec![("b3", "80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-1")],
+            true,
+            None,
+            None,
+        ),
+    ] {
+        let config = config(&json!({}));
+        let tagger = tagger(&config);
+        let mut headers = request(&came);
+        let span = start(&tagger, &headers, true);
+        let mut seen = Vec::new();
+        for _ in 0..2 {
+            let attempt = span.child(&mut ids(), b"router carts egress", NOW);
+            tagger.inject(&attempt, &mut headers);
+            assert_eq!(headers.one("tracestate"), state_of_attempt, "{came:?}");
+            let mut check = Headers::default();
+            let call = span.child(&mut ids(), b"async authz egress", NOW);
+            tagger.inject(&call, &mut check);
+            assert_eq!(check.one("tracestate"), state_of_check, "{came:?}");
+            for (headers, span) in [(&headers, &attempt), (&check, &call)] {
+                let context = read_upstream(headers).expect("a context");
+                let id = String::from_utf8(span.span_id().to_hex().to_vec()).unwrap();
+                assert_eq!(context.span_id, id, "{came:?}");
+                let b3 = headers.one("b3").is_some_and(|b3| b3.contains(&id));
+                assert_eq!(b3, b3_goes_on, "{came:?}");
+                seen.push(id);
+            }
+        }
+        seen.dedup();
+        assert_eq!(seen.len(), 4, "{came:?}");
+    }
+}
+
+/// Headers of which nothing is asked by name.
+struct OnlyContext(Headers);
+
+impl Extractor for OnlyContext {
+    fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.0.headers()
+    }
+
+    fn header(&self, name: &[u8]) -> Option<&[u8]> {
+        panic!("nobody needs {name:?}")
+    }
+}
+
 /// Of an unsampled request nothing is read but its context, and nothing kept.
 #[test]
 fn an_unsampled_request_costs_next_to_nothing() {
     let config = config(&json!({}));
     let tagger = tagger(&config);
-    let headers = request(&[]);
-    let read = || -> Headers { panic!("nobody needs the request") };
-    let (mut span, is_malformed) = tagger.start(&mut ids(), &headers, read, false, NOW);
+    let headers = OnlyContext(request(&[]));
+    let (mut span, is_malformed) = tagger.start(&mut ids(), &headers, false, NOW);
     assert!(!is_malformed);
-    tagger.tag(&mut span, "http.method", "GET");
+    span.tag(b"http.method", b"GET");
     assert!(tagger.end(span).is_none());
     let broken = request(&[("traceparent", "00-zz")]);
-    let (_, is_malformed) = tagger.start(&mut ids(), &broken, || broken.clone(), true, NOW);
+    let (_, is_malformed) = tagger.start(&mut ids(), &broken, true, NOW);
     assert!(is_malformed);
 }
 
@@ -330,9 +402,9 @@ fn envoys_own_names_if_they_are_asked_for() {
     let config = config(&json!({"span": {"attributes": "envoy"}}));
     let tagger = tagger(&config);
     let mut span = start(&tagger, &request(&[]), true);
-    tagger.tag(&mut span, "http.url", "https://shop.example/pay?sig=x&a=b");
-    tagger.tag(&mut span, "http.status_code", "503");
-    tagger.tag(&mut span, "tenant", "acme");
+    span.tag(b"http.url", b"https://shop.example/pay?sig=x&a=b");
+    span.tag(b"http.status_code", b"503");
+    span.tag(b"tenant", b"acme");
     let (_, is_error, seen) = end(&config, &tagger, span).unwrap();
     assert!(is_error);
     let expected = json!({
@@ -359,7 +431,7 @@ fn names_are_the_hosts_the_templates_or_the_conventions() {
         let tagger = tagger(&config);
         let mut span = start(&tagger, &request(&[]), true);
         if let Some(name) = set {
-            span.set_name(name);
+            span.set_name(name.as_bytes());
         }
         assert_eq!(end(&config, &tagger, span).unwrap().0, expected);
     }

@@ -21,6 +21,7 @@ use sidespan_core::exporter::{CalloutId, CalloutOutcome, ExporterConfig, Notice}
 use sidespan_core::id::IdGenerator;
 use sidespan_core::stats::{Level, Stat, Stats};
 use sidespan_core::stream::Ended;
+use sidespan_core::stream::tagged::{SpanTagger, TaggedSpan};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -29,6 +30,10 @@ use std::time::{Duration, Instant, SystemTime};
 /// What a collector says is short, even where it names each span that it did
 /// not take. Whatever is longer is not worth the memory.
 const MAX_BODY: usize = 1 << 20;
+
+/// The code that makes a span is in no cache any more when the next request
+/// ends; sixteen share what it takes to get it there.
+const AT_ONCE: usize = 16;
 
 /// A lock whose holder may have panicked: what it guards is valid after each
 /// statement.
@@ -64,6 +69,8 @@ pub(crate) struct Exporter {
     /// worker itself, and for no longer than it takes to put an empty one in
     /// its place.
     outboxes: PerWorker<Outbox>,
+    /// Told spans of which spans are made in one go.
+    at_once: usize,
     /// The main thread was called and has not come yet.
     is_called: AtomicBool,
 }
@@ -72,8 +79,43 @@ pub(crate) struct Exporter {
 /// with them, so that the books balance at every moment.
 #[derive(Debug)]
 struct Outbox {
+    told: Vec<Told>,
     queue: BatchSpanProcessor,
     stats: Stats,
+}
+
+/// A span of Envoy's that has ended, of which nothing is made yet.
+#[derive(Debug)]
+pub(crate) struct Told {
+    tagger: Arc<SpanTagger>,
+    span: TaggedSpan,
+    end_unix_nanos: u64,
+}
+
+impl Told {
+    pub(crate) fn new(tagger: &Arc<SpanTagger>, span: TaggedSpan, end_unix_nanos: u64) -> Self {
+        Self {
+            tagger: Arc::clone(tagger),
+            span,
+            end_unix_nanos,
+        }
+    }
+}
+
+impl Outbox {
+    /// Makes spans of what was told. A bug costs the one whose turn it is.
+    fn make_spans(&mut self) {
+        let Self { told, queue, stats } = self;
+        for told in told.drain(..) {
+            guard::call((), || {
+                #[cfg(feature = "trap")]
+                crate::trap::in_span();
+                if let Some(ended) = told.tagger.end(told.span) {
+                    queue.add(&ended, stats, told.end_unix_nanos);
+                }
+            });
+        }
+    }
 }
 
 /// A number of this thread, for workers that Envoy gives none.
@@ -98,10 +140,29 @@ impl Exporter {
         let Some(mut outbox) = self.outboxes.of(worker) else {
             return;
         };
-        let Outbox { queue, stats } = &mut *outbox;
+        let Outbox { queue, stats, .. } = &mut *outbox;
         queue.add(ended, stats, now);
         let is_ready = queue.is_ready();
         drop(outbox);
+        self.call_if(is_ready);
+    }
+
+    /// Puts a span there that Envoy has told.
+    pub(crate) fn tell(&self, worker: usize, told: Told) {
+        let Some(mut outbox) = self.outboxes.of(worker) else {
+            return;
+        };
+        outbox.told.push(told);
+        if outbox.told.len() < self.at_once {
+            return;
+        }
+        outbox.make_spans();
+        let is_ready = outbox.queue.is_ready();
+        drop(outbox);
+        self.call_if(is_ready);
+    }
+
+    fn call_if(&self, is_ready: bool) {
         if is_ready && !self.is_called.swap(true, Ordering::Relaxed) {
             TICKER.call(Duration::ZERO);
         }
@@ -296,6 +357,7 @@ fn with_hub<T>(f: impl FnOnce(&mut Hub) -> T) -> T {
 /// One that holds what the document says of each worker.
 fn empty_outbox(delivery: &Delivery, limits: &BatchConfig) -> Outbox {
     Outbox {
+        told: Vec::new(),
         queue: delivery.outbox(limits.clone()),
         stats: Stats::default(),
     }
@@ -331,6 +393,7 @@ pub(crate) fn exporter(config: &sidespan_core::config::Config) -> Arc<Exporter> 
         }
         let shared = Arc::new(Exporter {
             outboxes: PerWorker::new(|| empty_outbox(&delivery, &key.batch)),
+            at_once: key.batch.max_export_batch_size.min(AT_ONCE),
             is_called: AtomicBool::new(false),
         });
         hub.exports.push(Export {
@@ -640,6 +703,7 @@ impl Hub {
                 let empty = empty_outbox(&export.delivery, &export.key.batch);
                 let mut filled = std::mem::replace(&mut *outbox, empty);
                 drop(outbox);
+                filled.make_spans();
                 export.delivery.take_in(filled.queue);
                 export.delivery.stats().add_all(&mut filled.stats);
             }

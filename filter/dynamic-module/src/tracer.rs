@@ -5,16 +5,13 @@
 //! configuration of the filter that the process has.
 
 use crate::environment;
-use crate::exporter::{self, Exporter, now, seed, worker};
+use crate::exporter::{self, Exporter, Told, now, seed, worker};
 use crate::ffi::{self, LogLevel, TraceContext};
-use crate::filter::Written;
 use crate::per_worker::PerWorker;
 use crate::stats::Metrics;
 use sidespan_core::id::IdGenerator;
-use sidespan_core::propagation::CONTEXT_HEADERS;
 #[cfg(feature = "trap")]
 use sidespan_core::propagation::Extractor;
-use sidespan_core::request::RequestHead;
 use sidespan_core::stats::Stat;
 use sidespan_core::stream::tagged::{SpanTagger, TaggedSpan};
 use std::sync::Arc;
@@ -27,7 +24,7 @@ pub(crate) struct TracerConfig {
 
 struct Tracing {
     exporter: Arc<Exporter>,
-    tagger: SpanTagger,
+    tagger: Arc<SpanTagger>,
     ids: PerWorker<IdGenerator>,
 }
 
@@ -57,7 +54,11 @@ pub(crate) fn on_config(
         Tracing {
             exporter: exporter::exporter(&config),
             ids: PerWorker::new(|| IdGenerator::new(seed())),
-            tagger: SpanTagger::new(config.propagator, config.span, environment::process()),
+            tagger: Arc::new(SpanTagger::new(
+                config.propagator,
+                config.span,
+                environment::process(),
+            )),
         }
     });
     exporter::join_tracer(envoy, metrics);
@@ -98,13 +99,14 @@ impl TracerConfig {
     pub(crate) fn start(&self, context: &TraceContext, is_sampled: bool) -> Option<Span> {
         let tracing = self.tracing.as_ref()?;
         #[cfg(feature = "trap")]
-        crate::trap::at(b"span", context.carrier(&["x-trap"]).header(b"x-trap"));
+        {
+            crate::trap::at(b"span", context.header(b"x-trap"));
+            crate::trap::in_next_span(context.header(b"x-trap"));
+        }
         let worker = worker();
         let mut ids = tracing.ids.of(worker)?;
-        let headers = context.carrier(&CONTEXT_HEADERS);
-        let request = || context.carrier(&RequestHead::HEADERS);
         let tagger = &tracing.tagger;
-        let (tagged, is_malformed) = tagger.start(&mut ids, &headers, request, is_sampled, now());
+        let (tagged, is_malformed) = tagger.start(&mut ids, context, is_sampled, now());
         drop(ids);
         let decision = match tagged.is_sampled() {
             true => Stat::Sampled,
@@ -119,11 +121,8 @@ impl TracerConfig {
 
     /// Starts the span of a call that is made for the request.
     pub(crate) fn child(&self, parent: &Span, name: &[u8]) -> Option<Span> {
-        let tracing = self.tracing.as_ref()?;
-        let name = String::from_utf8_lossy(name);
-        let mut ids = tracing.ids.of(parent.worker)?;
-        let parent_tagged = parent.tagged.as_ref()?;
-        let tagged = tracing.tagger.child(&mut ids, parent_tagged, &name, now());
+        let mut ids = self.tracing.as_ref()?.ids.of(parent.worker)?;
+        let tagged = parent.tagged.as_ref()?.child(&mut ids, name, now());
         Some(Span::new(parent.worker, tagged))
     }
 
@@ -132,36 +131,18 @@ impl TracerConfig {
         if let Some(tracing) = &self.tracing
             && let Some(tagged) = &span.tagged
         {
-            let mut written = Written::default();
-            let headers = context.carrier(&CONTEXT_HEADERS);
-            tracing.tagger.inject(tagged, &headers, &mut written);
-            for (name, value) in &written.0 {
-                match value.as_str() {
-                    "" => context.remove(name),
-                    value => context.set(name, value),
-                }
-            }
-        }
-    }
-
-    /// What Envoy says of a span.
-    pub(crate) fn tag(&self, span: &mut Span, key: &[u8], value: &[u8]) {
-        if let Some(tagged) = &mut span.tagged
-            && tagged.is_sampled()
-            && let Some(tracing) = &self.tracing
-        {
-            let (key, value) = (String::from_utf8_lossy(key), String::from_utf8_lossy(value));
-            tracing.tagger.tag(tagged, &key, &value);
+            tracing.tagger.inject(tagged, context);
         }
     }
 
     /// A span ends.
     pub(crate) fn finish(&self, span: &mut Span) {
         if let Some(tagged) = span.tagged.take()
+            && tagged.is_sampled()
             && let Some(tracing) = &self.tracing
-            && let Some(ended) = tracing.tagger.end(tagged)
         {
-            tracing.exporter.queue(span.worker, &ended, now());
+            let told = Told::new(&tracing.tagger, tagged, now());
+            tracing.exporter.tell(span.worker, told);
         }
     }
 }
@@ -181,11 +162,16 @@ impl Span {
         self.tagged = None;
     }
 
+    /// What Envoy says of it.
+    pub(crate) fn tag(&mut self, key: &[u8], value: &[u8]) {
+        if let Some(tagged) = &mut self.tagged {
+            tagged.tag(key, value);
+        }
+    }
+
     pub(crate) fn set_name(&mut self, name: &[u8]) {
-        if let Some(tagged) = &mut self.tagged
-            && tagged.is_sampled()
-        {
-            tagged.set_name(&String::from_utf8_lossy(name));
+        if let Some(tagged) = &mut self.tagged {
+            tagged.set_name(name);
         }
     }
 

@@ -12,6 +12,24 @@ pub(crate) fn at(place: &[u8], asked: Option<&[u8]>) {
     }
 }
 
+/// A request asked for a panic as the next span is made.
+static IS_SPAN_NEXT: AtomicBool = AtomicBool::new(false);
+
+/// Has the next span panic that is made, if the request asked for it.
+pub(crate) fn in_next_span(asked: Option<&[u8]>) {
+    if asked == Some(b"told") {
+        IS_SPAN_NEXT.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Panics if this is that span.
+#[track_caller]
+pub(crate) fn in_span() {
+    if IS_SPAN_NEXT.swap(false, Ordering::Relaxed) {
+        panic!("as the request asked");
+    }
+}
+
 /// Panics in the first turn, if the environment asks for it.
 #[track_caller]
 pub(crate) fn in_first_turn() {

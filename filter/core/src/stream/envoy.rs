@@ -10,7 +10,7 @@ use crate::request::{RequestHead, ResponseInfo};
 use crate::resource::{Environment, is_istio};
 use crate::response_flags::ResponseFlags;
 use crate::span::Span;
-use crate::url::{QueryPolicy, split_host_port, split_target, without_user_info};
+use crate::url::{QueryPolicy, split_host_port, split_target, utf8_lossy, without_user_info};
 
 /// What stands on every span.
 #[derive(Debug)]
@@ -101,7 +101,7 @@ impl EnvoyNames {
             set_header("grpc.content_type", "content-type", None);
             set_header("grpc.timeout", "grpc-timeout", None);
         }
-        let authority = String::from_utf8_lossy(head.authority);
+        let authority = utf8_lossy(head.authority);
         let authority = without_user_info(&authority);
         let limit = attributes.max_length();
         let path = target(head.path, url_query, limit);
@@ -112,7 +112,7 @@ impl EnvoyNames {
         // As it came, before any rewriting.
         let original = request.header(b"x-envoy-original-path");
         let path = original.map_or(path, |original| target(original, url_query, limit));
-        let scheme = String::from_utf8_lossy(head.scheme);
+        let scheme = utf8_lossy(head.scheme);
         attributes.set_str("http.url", &format!("{scheme}://{authority}{path}"));
     }
 
@@ -226,7 +226,7 @@ fn record_common(
 
 /// A path with that of its query which the configuration shows.
 fn target(target: &[u8], url_query: &QueryPolicy, limit: usize) -> String {
-    let target = String::from_utf8_lossy(target);
+    let target = utf8_lossy(target);
     let (path, query) = split_target(&target);
     match query.and_then(|query| url_query.apply(query, limit)) {
         Some(query) => format!("{path}?{query}"),

@@ -7,7 +7,7 @@ use crate::request::{RequestHead, ResponseInfo};
 use crate::resource::Environment;
 use crate::semconv;
 use crate::span::{Span, SpanKind};
-use crate::url::{QueryPolicy, split_host_port, split_target, without_user_info};
+use crate::url::{QueryPolicy, split_host_port, split_target, utf8_lossy, without_user_info};
 use std::borrow::Cow;
 
 /// The methods that are told by name (`http.request.method`); all others are
@@ -54,9 +54,9 @@ pub(super) fn record_request(
             attributes.set_bytes(semconv::HTTP_REQUEST_METHOD_ORIGINAL, head.method);
         }
     }
-    let scheme = String::from_utf8_lossy(head.scheme);
-    let target = String::from_utf8_lossy(head.path);
-    let authority = String::from_utf8_lossy(head.authority);
+    let scheme = utf8_lossy(head.scheme);
+    let target = utf8_lossy(head.path);
+    let authority = utf8_lossy(head.authority);
     let authority = without_user_info(&authority);
     let (path, query) = split_target(&target);
     let limit = attributes.max_length();

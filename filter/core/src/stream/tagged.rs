@@ -2,7 +2,7 @@
 //! tracers: what it says in its own words is told in the conventions'.
 //!
 //! What a request asks for is read from its headers, as everywhere. Of what
-//! Envoy adds by [`SpanTagger::tag`], this is what each becomes:
+//! Envoy adds by [`TaggedSpan::tag`], this is what each becomes:
 //!
 //! | Envoy's tag | attribute |
 //! |---|---|
@@ -20,19 +20,18 @@
 //! | all else: a custom tag | itself |
 
 use super::grpc::Status;
-use super::http::{Bodies, Methods, record_peer, record_request};
+use super::http::{Bodies, Methods, record_peer, record_request, record_user_agent};
 use super::{Ended, SpanConfig};
 use crate::id::{IdGenerator, SpanId, TraceId};
-use crate::propagation::{Extractor, Injector, Propagator, SamplingState};
+use crate::propagation::{Extraction, Extractor, Injector, Propagator, SamplingState};
 use crate::request::RequestHead;
 use crate::resource::Environment;
 use crate::semconv;
 use crate::span::{Parent, Span, SpanKind};
 use crate::span_context::{SpanContext, TraceFlags};
 use crate::span_name::Field;
-use crate::url::{cut, lossy, split_host_port, split_target};
+use crate::url::{cut, lossy, split_host_port, split_target, utf8_lossy};
 use std::borrow::Cow;
-use std::sync::Arc;
 
 /// Makes such spans.
 #[derive(Debug)]
@@ -42,64 +41,79 @@ pub struct SpanTagger {
     methods: Methods,
 }
 
-/// A span that its host tags.
+/// A span that its host tags. What is said of it is only kept until it is made
+/// by [`SpanTagger::end`], so that a host can have many made in one go.
 #[derive(Debug)]
 pub struct TaggedSpan {
-    span: Span,
+    context: SpanContext,
+    kind: SpanKind,
+    parent: Option<Parent>,
+    start_unix_nanos: u64,
     /// The caller said nothing about sampling, so that the host's word counts.
     is_decided_here: bool,
+    /// The context that came with the request.
+    came: Extraction<'static>,
     /// As the host wants it.
     name: Option<String>,
-    cluster: String,
+    /// What the request asks for, and then what the host says.
+    said: Lines,
+    /// How much of that is the request's, which the spans of all attempts tell.
+    /// `None` for a call of a filter's own, and for a request that was not
+    /// sampled when it came.
+    asked: Option<usize>,
+}
+
+/// Names and values in one piece of memory, each with its length before it.
+#[derive(Debug, Default)]
+struct Lines(Vec<u8>);
+
+impl Lines {
+    /// What an ordinary request has, and Envoy says of it.
+    const EXPECTED_BYTES: usize = 1536;
+
+    fn push(&mut self, name: &[u8], value: &[u8]) {
+        if self.0.is_empty() {
+            self.0.reserve(Self::EXPECTED_BYTES);
+        }
+        for part in [name, value] {
+            self.0.extend_from_slice(&part.len().to_le_bytes());
+            self.0.extend_from_slice(part);
+        }
+    }
+}
+
+/// Lines that are read.
+struct Read<'a>(&'a [u8]);
+
+impl Extractor for Read<'_> {
+    fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let (name, tail) = split_part(rest)?;
+            let (value, tail) = split_part(tail)?;
+            rest = tail;
+            Some((name, value))
+        })
+    }
+}
+
+/// The first part, and the others.
+fn split_part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = bytes.split_first_chunk()?;
+    rest.split_at_checked(usize::from_le_bytes(*len))
+}
+
+/// A span that is being told, and what is needed at its end of what was said.
+struct Telling<'a> {
+    span: Span,
+    /// `None` as in [`TaggedSpan`].
+    head: Option<&'a RequestHead<'a>>,
+    cluster: Cow<'a, str>,
     status: Option<u16>,
     grpc_status: Option<Status>,
     is_error: bool,
     reason: Option<String>,
     response_size: Option<i64>,
-    /// `None` for a call of a filter's own, and for a request that was not
-    /// sampled when it came.
-    request: Option<Arc<Asked>>,
-}
-
-/// What is asked, for the spans of all attempts.
-#[derive(Debug)]
-struct Asked {
-    method: Vec<u8>,
-    scheme: Vec<u8>,
-    authority: Vec<u8>,
-    path: Vec<u8>,
-    user_agent: Option<Vec<u8>>,
-    grpc_method: Option<String>,
-    bodies: Bodies,
-}
-
-impl Asked {
-    fn of(head: &RequestHead<'_>, max_length: usize) -> Self {
-        let target = head.path_without_query();
-        let grpc_method = target.strip_prefix(b"/").unwrap_or(target);
-        Self {
-            method: head.method.to_vec(),
-            scheme: head.scheme.to_vec(),
-            authority: head.authority.to_vec(),
-            path: head.path.to_vec(),
-            user_agent: head.user_agent.map(<[u8]>::to_vec),
-            grpc_method: head
-                .is_grpc()
-                .then(|| lossy(grpc_method, max_length).into_owned()),
-            bodies: Bodies::of(head),
-        }
-    }
-
-    fn head(&self) -> RequestHead<'_> {
-        RequestHead {
-            method: &self.method,
-            scheme: &self.scheme,
-            authority: &self.authority,
-            path: &self.path,
-            user_agent: self.user_agent.as_deref(),
-            ..RequestHead::default()
-        }
-    }
 }
 
 impl SpanTagger {
@@ -114,163 +128,155 @@ impl SpanTagger {
     }
 
     /// Starts the span of a request. `is_sampled` is the host's decision,
-    /// which counts where the caller made none; `request` gives the request's
-    /// headers, and is asked only if there is something to record. Gives
-    /// whether a context came that was not believed, too.
-    pub fn start<R: Extractor>(
+    /// which counts where the caller made none. What the request asks for is
+    /// read by name, and only if it is recorded. Gives whether a context came
+    /// that was not believed, too.
+    pub fn start(
         &self,
         ids: &mut IdGenerator,
         headers: &impl Extractor,
-        request: impl FnOnce() -> R,
         is_sampled: bool,
         now: u64,
     ) -> (TaggedSpan, bool) {
-        let extraction = self.propagator.extract(headers);
-        let (trace_id, flags) = match extraction.parent {
+        let came = self.propagator.extract(headers).into_owned();
+        let (trace_id, flags) = match came.parent {
             Some(parent) => (parent.trace_id, parent.flags),
             None => (ids.trace_id(), TraceFlags::default().with_random(true)),
         };
-        let is_decided_here = extraction.sampling == SamplingState::Deferred;
-        let is_sampled = match extraction.sampling {
+        let is_sampled = match came.sampling {
             SamplingState::Deferred => is_sampled,
             SamplingState::Accept | SamplingState::Debug => true,
             SamplingState::Deny => false,
         };
-        let context = SpanContext {
-            trace_id,
-            span_id: ids.span_id(),
-            flags: flags.with_sampled(is_sampled),
-        };
-        let kind = self.config.kind.unwrap_or(SpanKind::Server);
-        let limit = self.config.limits.max_attribute_length;
-        let asked = is_sampled.then(|| Arc::new(Asked::of(&RequestHead::read(&request()), limit)));
-        let mut tagged = self.span(context, kind, asked, now);
-        tagged.is_decided_here = is_decided_here;
-        tagged.span.parent = extraction.parent.map(|parent| Parent {
-            span_id: parent.span_id,
-            is_remote: true,
-        });
-        tagged.span.trace_state = extraction.trace_state.as_str().to_owned();
-        (tagged, extraction.malformed.is_some())
-    }
-
-    /// Starts the span of a call that is made for the request: an attempt to
-    /// answer it upstream, which Envoy's router names `router CLUSTER egress`,
-    /// or one of a filter's own, as ext_authz makes it.
-    pub fn child(
-        &self,
-        ids: &mut IdGenerator,
-        parent: &TaggedSpan,
-        name: &str,
-        now: u64,
-    ) -> TaggedSpan {
-        let context = SpanContext {
-            span_id: ids.span_id(),
-            ..parent.span.context
-        };
-        let is_attempt = name.starts_with("router ");
-        let request = parent.request.clone().filter(|_| is_attempt);
-        let mut tagged = self.span(context, SpanKind::Client, request, now);
-        tagged.name = (!is_attempt).then(|| name.to_owned());
-        tagged.span.parent = Some(Parent {
-            span_id: parent.span.context.span_id,
-            is_remote: false,
-        });
-        tagged.span.trace_state.clone_from(&parent.span.trace_state);
-        tagged
-    }
-
-    fn span(
-        &self,
-        context: SpanContext,
-        kind: SpanKind,
-        request: Option<Arc<Asked>>,
-        now: u64,
-    ) -> TaggedSpan {
-        let is_sampled = context.flags.is_sampled();
-        let new = if is_sampled {
-            Span::recorded
-        } else {
-            Span::new
-        };
-        let mut span = new(context, kind, now, self.config.limits);
-        if is_sampled {
-            span.attributes.set_str(semconv::COMPONENT, semconv::PROXY);
-            if let Some(request) = &request {
-                self.record(request, &mut span);
-            }
-        }
-        TaggedSpan {
-            span,
-            is_decided_here: false,
+        let is_malformed = came.malformed.is_some();
+        let mut tagged = TaggedSpan {
+            context: SpanContext {
+                trace_id,
+                span_id: ids.span_id(),
+                flags: flags.with_sampled(is_sampled),
+            },
+            kind: self.config.kind.unwrap_or(SpanKind::Server),
+            parent: came.parent.map(|parent| Parent {
+                span_id: parent.span_id,
+                is_remote: true,
+            }),
+            start_unix_nanos: now,
+            is_decided_here: came.sampling == SamplingState::Deferred,
+            came,
             name: None,
-            cluster: String::new(),
+            said: Lines::default(),
+            asked: None,
+        };
+        if is_sampled {
+            tagged.ask(headers);
+        }
+        (tagged, is_malformed)
+    }
+
+    /// Writes a span's context to the headers of what goes upstream.
+    pub fn inject(&self, tagged: &TaggedSpan, headers: &mut (impl Extractor + Injector)) {
+        let TaggedSpan { context, came, .. } = tagged;
+        let parent = tagged.parent.map(|parent| parent.span_id);
+        let state = &came.trace_state;
+        // The call of a filter has no headers of the request's.
+        let is_lost = !state.is_empty() && headers.header(b"tracestate").is_none();
+        let state = is_lost.then(|| state.as_str());
+        self.propagator
+            .inject(context, parent, state, came, headers);
+    }
+
+    /// Ends a span. Gives it, to be queued, if it is sampled.
+    pub fn end(&self, tagged: TaggedSpan) -> Option<Ended> {
+        if !tagged.is_sampled() {
+            return None;
+        }
+        let said = &*tagged.said.0;
+        let (request, tags) = said
+            .split_at_checked(tagged.asked.unwrap_or(0))
+            .unwrap_or_default();
+        let (request, tags) = (Read(request), Read(tags));
+        let head = tagged.asked.map(|_| RequestHead::read(&request));
+        let limits = self.config.limits;
+        let mut span = Span::recorded(tagged.context, tagged.kind, tagged.start_unix_nanos, limits);
+        span.parent = tagged.parent;
+        span.trace_state = tagged.came.trace_state.as_str().to_owned();
+        let mut telling = Telling {
+            span,
+            head: head.as_ref(),
+            cluster: Cow::Borrowed(""),
             status: None,
             grpc_status: None,
             is_error: false,
             reason: None,
             response_size: None,
-            request,
+        };
+        let attributes = &mut telling.span.attributes;
+        attributes.set_str(semconv::COMPONENT, semconv::PROXY);
+        if let Some(head) = &head {
+            self.record(head, &mut telling.span);
         }
+        for (key, value) in tags.headers() {
+            self.tag(&mut telling, key, utf8_lossy(value));
+        }
+        let name = self.name(&telling, tagged.name.as_deref());
+        let error = telling.error().map(Cow::into_owned);
+        let status = telling.status;
+        let has_body = |head: &RequestHead<'_>| Bodies::of(head).has_response(status);
+        let size = telling
+            .response_size
+            .filter(|_| head.as_ref().is_none_or(has_body));
+        let mut span = telling.span;
+        span.name = name;
+        span.is_error = error.is_some();
+        if self.config.attributes.is_stable() {
+            if let Some(error) = error {
+                span.attributes.set_str(semconv::ERROR_TYPE, &error);
+            }
+            if let Some(size) = size {
+                span.attributes
+                    .set_int(semconv::HTTP_RESPONSE_BODY_SIZE, size);
+            }
+        }
+        Some(Ended {
+            span,
+            upstream: None,
+        })
     }
 
-    /// What is known when a span starts.
-    fn record(&self, request: &Asked, span: &mut Span) {
+    /// What the request says.
+    fn record(&self, head: &RequestHead<'_>, span: &mut Span) {
         if !self.config.attributes.is_stable() {
             return;
         }
-        let head = request.head();
-        record_request(
-            &head,
-            self.methods.known(&head).map(|m| &**m),
-            &self.config.url_query,
-            span,
-        );
-        if let Some(user_agent) = head.user_agent {
-            span.attributes
-                .set_bytes(semconv::USER_AGENT_ORIGINAL, user_agent);
-        }
-        if let Some(method) = &request.grpc_method {
+        let method = self.methods.known(head).map(|method| &**method);
+        record_request(head, method, &self.config.url_query, span);
+        record_user_agent(head, span);
+        if let Some(method) = self.grpc_method(head) {
             span.attributes.set_str(semconv::RPC_SYSTEM_NAME, "grpc");
             if !method.is_empty() {
-                span.attributes.set_str(semconv::RPC_METHOD, method);
+                span.attributes.set_str(semconv::RPC_METHOD, &method);
             }
         }
     }
 
-    /// Writes a span's context to what goes upstream, whose headers these are.
-    pub fn inject(
-        &self,
-        tagged: &TaggedSpan,
-        headers: &impl Extractor,
-        injector: &mut impl Injector,
-    ) {
-        // An attempt before this one may have written its own; what goes on of
-        // the trace is the same.
-        let extraction = self.propagator.extract(headers);
-        let span = &tagged.span;
-        let parent = span.parent.map(|parent| parent.span_id);
-        // The call of a filter has no headers of the request's.
-        let is_lost = !span.trace_state.is_empty() && headers.header(b"tracestate").is_none();
-        let state = is_lost.then_some(span.trace_state.as_str());
-        self.propagator
-            .inject(&span.context, parent, state, &extraction, injector);
+    /// The method that is called, if it is a call; empty if its path has none.
+    fn grpc_method<'a>(&self, head: &RequestHead<'a>) -> Option<Cow<'a, str>> {
+        let target = head.path_without_query();
+        let method = target.strip_prefix(b"/").unwrap_or(target);
+        let limit = self.config.limits.max_attribute_length;
+        head.is_grpc().then(|| lossy(method, limit))
     }
 
-    /// Adds what the host says of a span that is sampled.
-    pub fn tag(&self, tagged: &mut TaggedSpan, key: &str, value: &str) {
-        if !tagged.is_sampled() {
-            return;
-        }
+    fn tag<'a>(&self, telling: &mut Telling<'a>, key: &[u8], value: Cow<'a, str>) {
         if self.config.attributes.is_envoy() {
-            let value = match key {
-                "http.url" => self.shown(value),
-                _ => Cow::Borrowed(value),
+            let shown = match key {
+                b"http.url" => self.shown(&value),
+                _ => Cow::Borrowed(&*value),
             };
-            tagged.span.attributes.set_str(key, &value);
+            telling.span.attributes.set_str(&utf8_lossy(key), &shown);
         }
-        if self.config.attributes.is_stable() || matches!(key, "error" | "http.status_code") {
-            self.tell(tagged, key, value);
+        if self.config.attributes.is_stable() || matches!(key, b"error" | b"http.status_code") {
+            self.tell(telling, key, value);
         }
     }
 
@@ -286,178 +292,171 @@ impl SpanTagger {
         }
     }
 
-    fn tell(&self, tagged: &mut TaggedSpan, key: &str, value: &str) {
+    fn tell<'a>(&self, telling: &mut Telling<'a>, key: &[u8], value: Cow<'a, str>) {
         let is_stable = self.config.attributes.is_stable();
-        let has_request_body = tagged.has_request_body();
-        let is_child = tagged.span.parent.is_some_and(|parent| !parent.is_remote);
-        let (kind, attributes) = (tagged.span.kind, &mut tagged.span.attributes);
+        let has_request = telling.head.is_some();
+        let is_child = telling.span.parent.is_some_and(|parent| !parent.is_remote);
+        let (kind, attributes) = (telling.span.kind, &mut telling.span.attributes);
         let number = || value.parse::<i64>().ok();
         // What Envoy does not know is a dash.
-        let said = (value != "-" && !value.is_empty()).then_some(value);
+        let is_said = value != "-" && !value.is_empty();
         match (key, kind) {
-            ("error", _) => tagged.is_error = value == "true",
-            ("http.status_code", _) => {
-                tagged.status = value.parse().ok().filter(|status| *status > 0);
-                if let Some(status) = tagged.status.filter(|_| is_stable) {
+            (b"error", _) => telling.is_error = value == "true",
+            (b"http.status_code", _) => {
+                telling.status = value.parse().ok().filter(|status| *status > 0);
+                if let Some(status) = telling.status.filter(|_| is_stable) {
                     attributes.set_int(semconv::HTTP_RESPONSE_STATUS_CODE, i64::from(status));
                 }
             }
-            ("error.reason", _) => tagged.reason = Some(value.replace(' ', "_")),
-            ("http.protocol", SpanKind::Server) => {
+            (b"error.reason", _) => telling.reason = Some(value.replace(' ', "_")),
+            (b"http.protocol", SpanKind::Server) => {
                 if let Some(version) = value.strip_prefix("HTTP/") {
                     attributes.set_str(semconv::NETWORK_PROTOCOL_VERSION, version);
                 }
             }
             // Of a call of a filter's own nobody else tells it.
-            ("http.method", _) if tagged.request.is_none() => {
-                attributes.set_str(semconv::HTTP_REQUEST_METHOD, value);
+            (b"http.method", _) if !has_request => {
+                attributes.set_str(semconv::HTTP_REQUEST_METHOD, &value);
             }
-            ("http.url", _) if tagged.request.is_none() => {
-                attributes.set_str(semconv::URL_FULL, &self.shown(value));
+            (b"http.url", _) if !has_request => {
+                attributes.set_str(semconv::URL_FULL, &self.shown(&value));
             }
-            ("request_size", _) if has_request_body => {
-                if let Some(size) = number() {
+            (b"request_size", _) => {
+                let has_body = telling
+                    .head
+                    .is_some_and(|head| Bodies::of(head).has_request());
+                if let Some(size) = number().filter(|_| has_body) {
                     attributes.set_int(semconv::HTTP_REQUEST_BODY_SIZE, size);
                 }
             }
-            ("response_size", _) => tagged.response_size = number(),
-            ("peer.address", SpanKind::Server) => {
-                attributes.set_str(semconv::CLIENT_ADDRESS, split_host_port(value).0);
+            (b"response_size", _) => telling.response_size = number(),
+            (b"peer.address", SpanKind::Server) => {
+                attributes.set_str(semconv::CLIENT_ADDRESS, split_host_port(&value).0);
             }
             // Envoy has the caller there on the request's own span.
-            ("peer.address", SpanKind::Client) if is_child => record_peer(value, attributes),
-            ("upstream_address", SpanKind::Client) if !is_child => {
-                if let Some(address) = said {
-                    record_peer(address, attributes);
-                }
+            (b"peer.address", SpanKind::Client) if is_child => record_peer(&value, attributes),
+            (b"upstream_address", SpanKind::Client) if !is_child && is_said => {
+                record_peer(&value, attributes);
             }
-            ("upstream_address", SpanKind::Server) => {
-                if let Some(address) = said {
-                    attributes.set_str(semconv::SIDESPAN_UPSTREAM_ADDRESS, address);
-                }
+            (b"upstream_address", SpanKind::Server) if is_said => {
+                attributes.set_str(semconv::SIDESPAN_UPSTREAM_ADDRESS, &value);
             }
-            ("upstream_cluster", _) => {
-                if let Some(cluster) = said {
-                    attributes.set_str(semconv::SIDESPAN_UPSTREAM_CLUSTER, cluster);
-                    cluster.clone_into(&mut tagged.cluster);
-                }
+            (b"upstream_cluster", _) if is_said => {
+                attributes.set_str(semconv::SIDESPAN_UPSTREAM_CLUSTER, &value);
+                telling.cluster = value;
             }
-            ("response_flags", _) => {
-                if let Some(flags) = said {
-                    attributes.set_str(semconv::SIDESPAN_RESPONSE_FLAGS, flags);
-                }
+            (b"response_flags", _) if is_said => {
+                attributes.set_str(semconv::SIDESPAN_RESPONSE_FLAGS, &value);
             }
-            ("retry.count", _) => {
+            (b"retry.count", _) => {
                 if let Some(count) = number() {
                     attributes.set_int(semconv::HTTP_REQUEST_RESEND_COUNT, count);
                 }
             }
-            ("grpc.status_code", _) => {
-                tagged.grpc_status = Status::read(value.as_bytes());
-                if let Some(status) = tagged.grpc_status {
+            (b"grpc.status_code", _) => {
+                telling.grpc_status = Status::read(value.as_bytes());
+                if let Some(status) = telling.grpc_status {
                     attributes.set_str(semconv::RPC_STATUS_CODE, status.name());
                 }
             }
             // What is told already: by the request, by the resource, or by another tag.
             (
-                "component"
-                | "http.method"
-                | "http.url"
-                | "http.protocol"
-                | "user_agent"
-                | "request_size"
-                | "upstream_address"
-                | "upstream_cluster.name"
-                | "downstream_cluster"
-                | "node_id"
-                | "zone"
-                | "guid:x-request-id"
-                | "guid:x-client-trace-id"
-                | "canceled"
-                | "grpc.path"
-                | "grpc.authority"
-                | "grpc.content_type"
-                | "grpc.timeout"
-                | "grpc.message",
+                b"component"
+                | b"http.method"
+                | b"http.url"
+                | b"http.protocol"
+                | b"user_agent"
+                | b"response_flags"
+                | b"upstream_address"
+                | b"upstream_cluster"
+                | b"upstream_cluster.name"
+                | b"downstream_cluster"
+                | b"node_id"
+                | b"zone"
+                | b"guid:x-request-id"
+                | b"guid:x-client-trace-id"
+                | b"canceled"
+                | b"grpc.path"
+                | b"grpc.authority"
+                | b"grpc.content_type"
+                | b"grpc.timeout"
+                | b"grpc.message",
                 _,
             ) => {}
             _ if self.config.attributes.is_envoy() => {}
-            (custom, _) => attributes.set_str(custom, value),
+            (custom, _) => attributes.set_str(&utf8_lossy(custom), &value),
         }
-    }
-
-    /// Ends a span. Gives it, to be queued, if it is sampled.
-    pub fn end(&self, tagged: TaggedSpan) -> Option<Ended> {
-        if !tagged.is_sampled() {
-            return None;
-        }
-        let name = self.name(&tagged);
-        let error = tagged.error().map(Cow::into_owned);
-        let mut span = tagged.span;
-        span.name = name;
-        span.is_error = error.is_some();
-        if self.config.attributes.is_stable() {
-            if let Some(error) = error {
-                span.attributes.set_str(semconv::ERROR_TYPE, &error);
-            }
-            let request = tagged.request.as_ref();
-            let has_body = request.is_none_or(|asked| asked.bodies.has_response(tagged.status));
-            if let Some(size) = tagged.response_size.filter(|_| has_body) {
-                span.attributes
-                    .set_int(semconv::HTTP_RESPONSE_BODY_SIZE, size);
-            }
-        }
-        Some(Ended {
-            span,
-            upstream: None,
-        })
     }
 
     /// As the host wants it, by the template, or by the conventions.
-    fn name(&self, tagged: &TaggedSpan) -> Cow<'static, str> {
+    fn name(&self, telling: &Telling<'_>, wanted: Option<&str>) -> Cow<'static, str> {
         let limit = self.config.limits.max_attribute_length;
-        let Some(request) = &tagged.request else {
+        let Some(head) = telling.head else {
             // Nothing else is known of a request that was sampled late.
-            let name = tagged.name.as_deref().unwrap_or("HTTP");
+            return Cow::Owned(cut(wanted.unwrap_or("HTTP"), limit).to_owned());
+        };
+        if let Some(name) = wanted {
             return Cow::Owned(cut(name, limit).to_owned());
-        };
-        let head = request.head();
-        let method = self.methods.known(&head).map_or("HTTP", |m| m);
-        let (host, path) = (
-            lossy(head.host(), limit),
-            lossy(head.path_without_query(), limit),
-        );
-        let rendered = || {
-            self.config.name.render(|field| {
-                Cow::Borrowed(match field {
-                    Field::Method => method,
-                    Field::Host => &host,
-                    Field::Path => &path,
-                    Field::Route => "",
-                    Field::Cluster => &tagged.cluster,
-                })
-            })
-        };
-        let by_convention = || match request.grpc_method.as_deref() {
-            Some("") => "grpc".to_owned(),
-            Some(method) => method.to_owned(),
-            None => method.to_owned(),
-        };
-        let name = tagged.name.clone().or_else(rendered);
-        let name = name.unwrap_or_else(by_convention);
-        Cow::Owned(cut(&name, limit).to_owned())
+        }
+        let method = self.methods.known(head);
+        let rendered = self.config.name.render(|field| match field {
+            Field::Method => method.cloned().unwrap_or(Cow::Borrowed("HTTP")),
+            Field::Host => lossy(head.host(), limit),
+            Field::Path => lossy(head.path_without_query(), limit),
+            Field::Route => Cow::Borrowed(""),
+            Field::Cluster => Cow::Borrowed(&*telling.cluster),
+        });
+        if let Some(name) = rendered {
+            return Cow::Owned(cut(&name, limit).to_owned());
+        }
+        match self.grpc_method(head).as_deref() {
+            Some("") => Cow::Borrowed("grpc"),
+            Some(method) => Cow::Owned(cut(method, limit).to_owned()),
+            None => method.cloned().unwrap_or(Cow::Borrowed("HTTP")),
+        }
     }
 }
 
 impl TaggedSpan {
-    /// Whether it is recorded.
-    pub fn is_sampled(&self) -> bool {
-        self.span.context.flags.is_sampled()
+    /// Starts the span of a call that is made for the request: an attempt to
+    /// answer it upstream, which Envoy's router names `router CLUSTER egress`,
+    /// or one of a filter's own, as ext_authz makes it.
+    pub fn child(&self, ids: &mut IdGenerator, name: &[u8], now: u64) -> Self {
+        let is_attempt = name.starts_with(b"router ");
+        let asked = self.asked.and_then(|len| self.said.0.get(..len));
+        let asked = asked.filter(|_| is_attempt);
+        Self {
+            context: SpanContext {
+                span_id: ids.span_id(),
+                ..self.context
+            },
+            kind: SpanKind::Client,
+            parent: Some(Parent {
+                span_id: self.context.span_id,
+                is_remote: false,
+            }),
+            start_unix_nanos: now,
+            is_decided_here: false,
+            came: self.came.clone(),
+            name: (!is_attempt).then(|| String::from_utf8_lossy(name).into_owned()),
+            said: Lines(asked.unwrap_or_default().to_vec()),
+            asked: asked.map(<[u8]>::len),
+        }
     }
 
-    fn has_request_body(&self) -> bool {
-        let request = self.request.as_ref();
-        request.is_some_and(|asked| asked.bodies.has_request())
+    /// Reads what a span tells of a request.
+    fn ask(&mut self, headers: &impl Extractor) {
+        for name in RequestHead::HEADERS.map(str::as_bytes) {
+            if let Some(value) = headers.header(name) {
+                self.said.push(name, value);
+            }
+        }
+        self.asked = Some(self.said.0.len());
+    }
+
+    /// Whether it is recorded.
+    pub fn is_sampled(&self) -> bool {
+        self.context.flags.is_sampled()
     }
 
     /// Whether the host's decision counts.
@@ -468,28 +467,38 @@ impl TaggedSpan {
     /// The host has decided anew, which counts where it decided before. A span
     /// that was not recorded from its start has what is said of it from here on.
     pub fn set_sampled(&mut self, is_sampled: bool) {
-        if !self.is_decided_here {
-            return;
+        if self.is_decided_here {
+            let flags = &mut self.context.flags;
+            *flags = flags.with_sampled(is_sampled);
         }
-        let flags = &mut self.span.context.flags;
-        *flags = flags.with_sampled(is_sampled);
     }
 
     /// The name that the host wants.
-    pub fn set_name(&mut self, name: &str) {
-        self.name = Some(name.to_owned());
+    pub fn set_name(&mut self, name: &[u8]) {
+        if self.is_sampled() {
+            self.name = Some(String::from_utf8_lossy(name).into_owned());
+        }
+    }
+
+    /// What the host says of a span that is sampled.
+    pub fn tag(&mut self, key: &[u8], value: &[u8]) {
+        if self.is_sampled() {
+            self.said.push(key, value);
+        }
     }
 
     /// Its trace.
     pub fn trace_id(&self) -> TraceId {
-        self.span.context.trace_id
+        self.context.trace_id
     }
 
     /// Its own id.
     pub fn span_id(&self) -> SpanId {
-        self.span.context.span_id
+        self.context.span_id
     }
+}
 
+impl Telling<'_> {
     /// `error.type`, if it failed: as the host says, and of a client also
     /// with a 4xx.
     fn error(&self) -> Option<Cow<'_, str>> {

@@ -73,16 +73,20 @@ fn requests_that_all_panic_are_all_answered() {
     assert_eq!(spans.len(), 1);
 }
 
-/// One while a span of the tracer starts: that request has none, and no other
-/// is the worse for it.
-#[test]
-fn a_panic_of_the_tracer_costs_no_request_and_no_other_trace() {
-    let stage = Stage::start("envoy-configs/module-tracer.yaml", 10000, |edge| {
+fn tracer() -> Stage {
+    Stage::start("envoy-configs/module-tracer.yaml", 10000, |edge| {
         edge.modules(TRAPPING).replace(
             crate::module::stage::EXPORTER,
             crate::module::stage::QUICK_EXPORTER,
         )
-    });
+    })
+}
+
+/// One while a span of the tracer starts: that request has none, and no other
+/// is the worse for it.
+#[test]
+fn a_panic_of_the_tracer_costs_no_request_and_no_other_trace() {
+    let stage = tracer();
     let trap: &[(&str, &[u8])] = &[("x-trap", b"span")];
     let answer = client::request(stage.addr(), "GET", "/", trap, b"").expect("an answer");
     assert_eq!(answer.status, 200);
@@ -91,6 +95,20 @@ fn a_panic_of_the_tracer_costs_no_request_and_no_other_trace() {
     let spans = stage.collector.wait_spans(2, PATIENCE);
     let traces: std::collections::HashSet<_> = spans.iter().map(|s| s.trace_id_hex()).collect();
     assert_eq!((spans.len(), traces.len()), (2, 1), "of the second request");
+    stage.wait_stat("internal_errors", |n| n == 1);
+}
+
+/// One while a span is made of what Envoy told: it is lost, and no other one of
+/// those that are made with it.
+#[test]
+fn a_panic_over_a_told_span_costs_no_other_one() {
+    let stage = tracer();
+    let trap: &[(&str, &[u8])] = &[("x-trap", b"told")];
+    let answer = client::request(stage.addr(), "GET", "/", trap, b"").expect("an answer");
+    assert_eq!(answer.status, 200);
+    assert_eq!(client::get(stage.addr(), "/next").status, 200);
+    let spans = stage.collector.wait_spans(3, PATIENCE);
+    assert_eq!(spans.len(), 3, "of two requests with two spans each");
     stage.wait_stat("internal_errors", |n| n == 1);
 }
 
