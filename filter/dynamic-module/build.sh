@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds dist/libsidespan.so. With the name of a feature:
-# build/FEATURE/libsidespan.so, for tests.
+# build/FEATURE/libsidespan.so, for tests and the bench.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

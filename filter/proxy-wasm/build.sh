@@ -2,7 +2,7 @@
 # Builds dist/sidespan.wasm and its .sha256 with whichever wasm32 toolchain is
 # there: rustup's target, else Debian's packages, else whichever of the two
 # can be installed. With the name of a feature: build/sidespan-FEATURE.wasm,
-# for tests.
+# for tests and the bench.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

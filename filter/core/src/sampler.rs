@@ -196,6 +196,17 @@ pub enum Root {
     TraceIdRatio(Ratio),
 }
 
+impl Root {
+    /// Whether nothing is sampled.
+    pub fn is_off(self) -> bool {
+        match self {
+            Self::AlwaysOn => false,
+            Self::AlwaysOff => true,
+            Self::TraceIdRatio(ratio) => ratio.threshold >= RANDOMNESS,
+        }
+    }
+}
+
 /// A sampler (OpenTelemetry specification, Built-in samplers).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sampler {

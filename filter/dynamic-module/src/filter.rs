@@ -4,6 +4,7 @@ use crate::document;
 use crate::environment;
 use crate::exporter::{self, Exporter, lock, now, seed};
 use crate::ffi::{self, Attribute, Kind, LogLevel, Map, MetadataSource, Stream, Version};
+use crate::floor;
 use crate::per_worker::PerWorker;
 use crate::reply;
 use crate::stats::Metrics;
@@ -168,6 +169,9 @@ impl HttpFilter {
     }
 
     pub(crate) fn on_request_headers(&mut self, config: &FilterConfig, stream: &mut Stream) {
+        if cfg!(feature = "floor") {
+            return floor::on_request_headers(stream);
+        }
         if let Some(tracing) = &config.tracing {
             self.start(config, tracing, stream);
         }
@@ -184,6 +188,16 @@ impl HttpFilter {
         #[cfg(feature = "trap")]
         crate::trap::at(b"log", stream.header(Map::RequestHeaders, "x-trap"));
         if let Some(tracing) = &config.tracing {
+            if cfg!(feature = "floor") {
+                if !tracing.config.sampler.root.is_off() {
+                    floor::on_end(&Ended {
+                        stream,
+                        filter: self,
+                        metadata: &tracing.metadata,
+                    });
+                }
+                return;
+            }
             self.end(config, tracing, stream);
         }
         exporter::publish_by(stream, &config.metrics);

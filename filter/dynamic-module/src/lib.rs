@@ -15,6 +15,7 @@ mod environment;
 mod exporter;
 mod ffi;
 mod filter;
+mod floor;
 mod guard;
 mod per_worker;
 mod reply;

@@ -7,6 +7,7 @@
 use crate::environment;
 use crate::exporter::{self, Exporter, Told, now, seed, worker};
 use crate::ffi::{self, LogLevel, TraceContext};
+use crate::floor;
 use crate::per_worker::PerWorker;
 use crate::stats::Metrics;
 use sidespan_core::id::IdGenerator;
@@ -104,6 +105,15 @@ impl TracerConfig {
             crate::trap::in_next_span(context.header(b"x-trap"));
         }
         let worker = worker();
+        if cfg!(feature = "floor") {
+            floor::start(context, is_sampled);
+            return Some(Span {
+                worker,
+                tagged: None,
+                trace_id: [b'0'; 32],
+                span_id: [b'0'; 16],
+            });
+        }
         let mut ids = tracing.ids.of(worker)?;
         let tagger = &tracing.tagger;
         let (tagged, is_malformed) = tagger.start(&mut ids, context, is_sampled, now());
@@ -128,6 +138,9 @@ impl TracerConfig {
 
     /// Writes a span's context to what goes upstream.
     pub(crate) fn inject(&self, span: &Span, context: &mut TraceContext) {
+        if cfg!(feature = "floor") {
+            return floor::inject(context);
+        }
         if let Some(tracing) = &self.tracing
             && let Some(tagged) = &span.tagged
         {

@@ -85,7 +85,7 @@ impl Question {
         }
     }
 
-    fn ask(&self, only_what_decides: bool) -> Option<Answer> {
+    pub(crate) fn ask(&self, only_what_decides: bool) -> Option<Answer> {
         let expression = match only_what_decides {
             true => self.decisive.as_ref()?,
             false => self.whole.as_ref()?,

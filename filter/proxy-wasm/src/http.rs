@@ -1,7 +1,7 @@
 //! HTTP streams: callbacks to the tracer of their root, and back.
 
 use crate::host::{self, Map};
-use crate::root;
+use crate::{floor, root};
 use sidespan_core::propagation::{Extractor, Injector};
 use sidespan_core::request::RequestInfo;
 use sidespan_core::stream::StreamTracer;
@@ -74,6 +74,9 @@ fn take_created(context_id: u32) -> Option<u32> {
 }
 
 pub(crate) fn on_request_headers(context_id: u32) {
+    if cfg!(feature = "floor") {
+        return floor::on_request_headers();
+    }
     if let Some(root_id) = take_created(context_id)
         && let Some(stream) = start(root_id)
     {
@@ -95,6 +98,12 @@ pub(crate) fn on_response_headers(context_id: u32) {
 pub(crate) fn on_log(context_id: u32) {
     #[cfg(feature = "trap")]
     trap(b"log");
+    if cfg!(feature = "floor") {
+        if let Some(root_id) = take_created(context_id) {
+            root::with(root_id, |root| floor::on_end(root.question()));
+        }
+        return;
+    }
     let stream = match take_created(context_id) {
         // A filter before this one answered the request. It went nowhere, but
         // it was there.

@@ -6,6 +6,7 @@
 //! host tells at their ends; `shared.rs` is what the workers tell each other.
 
 mod ended;
+mod floor;
 mod host;
 mod http;
 mod root;

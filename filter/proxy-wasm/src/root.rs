@@ -2,6 +2,7 @@
 //! exports, the end.
 
 use crate::ended::{self, Answer, Ended, Question};
+use crate::floor;
 use crate::host::{self, Buffer, LogLevel, Map, Metric, MetricType, NotSent};
 use crate::http::Pairs;
 use crate::shared;
@@ -145,6 +146,9 @@ pub(crate) fn on_configure(root_id: u32) -> bool {
             }
         }
     };
+    if cfg!(feature = "floor") {
+        floor::on_configure(&config);
+    }
     let response_header = config.response_header.clone();
     let at_once = config.batch.max_export_batch_size.min(Root::AT_ONCE);
     let tracer = Tracer::new(config, &proxy, host::random_seed());
@@ -349,6 +353,11 @@ impl Root {
     /// The header that tells a client its trace, if one is configured.
     pub(crate) fn response_header(&self, decision: &Decision) -> Option<(String, String)> {
         Some((self.response_header.clone()?, decision.told()?))
+    }
+
+    /// What is asked of a stream that has ended.
+    pub(crate) fn question(&self) -> &Question {
+        &self.question
     }
 
     /// A stream ended.

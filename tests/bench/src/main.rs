@@ -26,9 +26,12 @@ use load::Upstream;
 use machine::{Cores, Machine};
 use measure::{Effort, Sample};
 use report::Summary;
+use variant::{FLOORS, VARIANTS, Variant};
 
 /// The shares of the requests that are sampled, in percent.
 const PERCENTAGES: [u32; 3] = [100, 1, 0];
+/// A floor is the same for a sampled request whatever becomes of the others.
+const PERCENTAGES_OF_FLOORS: [u32; 2] = [100, 0];
 
 /// A median of fewer does not take the place of one of more.
 const ROUNDS_OF_A_RECORD: u32 = 9;
@@ -49,7 +52,7 @@ fn main() -> ExitCode {
     }
     let upstream = Upstream::start(rig::BODY).expect("an upstream");
     let samples = run(&plan, &cores, &upstream);
-    let summaries = report::summarise(&samples, &PERCENTAGES);
+    let summaries = report::summarise(&samples, &plan.variants, plan.percentages);
     print!("{}", report::text(&machine, &plan.effort, &summaries));
     let written = plan.write(&machine, &samples, &summaries);
     complete(written, report::spans_of_ours_lost(&samples))
@@ -68,8 +71,9 @@ fn run(plan: &Plan, cores: &Cores, upstream: &Upstream) -> Vec<Sample> {
     let start = Instant::now();
     let mut samples = Vec::new();
     for round in 0..plan.effort.rounds {
-        for percent in PERCENTAGES {
+        for &percent in plan.percentages {
             samples.extend(measure::block(
+                &plan.variants,
                 round,
                 percent,
                 &plan.effort,
@@ -118,14 +122,18 @@ fn exit_code(written: io::Result<()>) -> ExitCode {
 
 /// How much is done, and where the outcome goes.
 struct Plan {
+    variants: Vec<&'static Variant>,
+    percentages: &'static [u32],
     effort: Effort,
+    with_floors: bool,
     is_quick: bool,
     /// A short run is no record.
     is_record: bool,
 }
 
 impl Plan {
-    /// `QUICK` asks for a short run, `ROUNDS` for another number of rounds.
+    /// `QUICK` asks for a short run, `ROUNDS` for another number of rounds, `FLOOR` for the floors
+    /// beside all others.
     fn from_env() -> Self {
         let is_quick = std::env::var_os("QUICK").is_some();
         let mut effort = match is_quick {
@@ -136,9 +144,20 @@ impl Plan {
         if let Some(rounds) = rounds.and_then(|text| text.parse().ok()) {
             effort.rounds = rounds;
         }
+        let with_floors = std::env::var_os("FLOOR").is_some();
+        let mut variants: Vec<_> = VARIANTS.iter().collect();
+        if with_floors {
+            variants.extend(&FLOORS);
+        }
         let is_record = !is_quick && effort.rounds >= ROUNDS_OF_A_RECORD;
         Self {
+            variants,
+            percentages: match with_floors {
+                true => &PERCENTAGES_OF_FLOORS,
+                false => &PERCENTAGES,
+            },
             effort,
+            with_floors,
             is_quick,
             is_record,
         }
@@ -150,9 +169,13 @@ impl Plan {
         samples: &[Sample],
         summaries: &[Summary],
     ) -> io::Result<()> {
-        let (csv, svg) = self.files(machine);
-        write(&csv, &record::csv(machine, &self.effort, samples))?;
-        write(&svg, &chart::svg(machine, &PERCENTAGES, summaries))
+        let csv = record::csv(machine, &self.effort, samples);
+        if self.with_floors {
+            return write(&record_of(machine, "floor", !self.is_record), &csv);
+        }
+        let (path, svg) = self.files(machine);
+        write(&path, &csv)?;
+        write(&svg, &chart::svg(machine, self.percentages, summaries))
     }
 
     fn files(&self, machine: &Machine) -> (PathBuf, PathBuf) {

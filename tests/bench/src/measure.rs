@@ -9,7 +9,7 @@ use crate::load::Upstream;
 use crate::machine::Cores;
 use crate::rig::{CONNECTIONS, Load, PATH, SLICE, Stage, costs_of, take_turns};
 use crate::statistics::Spread;
-use crate::variant::{HEADERS, LISTENER, NONE, VARIANTS};
+use crate::variant::{HEADERS, LISTENER, NONE, Variant};
 
 /// Ours publish their counters and send what they have every second.
 const PUBLICATION: Duration = Duration::from_secs(2);
@@ -60,6 +60,7 @@ pub(crate) struct Sample {
     pub(crate) percent: u32,
     pub(crate) variant: &'static str,
     pub(crate) is_ours: bool,
+    is_traced: bool,
     /// The requests of the slices.
     pub(crate) requests: u64,
     /// The CPU time of all of Envoy's threads for a request of them, in µs: the slices' median.
@@ -92,14 +93,15 @@ impl Sample {
     /// needed to tell.
     pub(crate) fn spans_due(&self) -> u64 {
         match self.percent {
-            100 => self.answered,
+            100 if self.is_traced => self.answered,
             _ => self.sampled,
         }
     }
 }
 
-/// Measures all variants once.
+/// Measures all of these once.
 pub(crate) fn block(
+    variants: &[&'static Variant],
     round: u32,
     percent: u32,
     effort: &Effort,
@@ -108,9 +110,9 @@ pub(crate) fn block(
 ) -> Vec<Sample> {
     let path = workspace_root().join("envoy-configs/edge.yaml");
     let edge = std::fs::read_to_string(path).expect("the gateway");
-    let mut stages: Vec<_> = VARIANTS
+    let mut stages: Vec<_> = variants
         .iter()
-        .map(|variant| {
+        .map(|&variant| {
             let config = (variant.config)(&edge, percent);
             Stage::start(variant, config, &Load::USUAL, upstream, cores)
         })
@@ -171,6 +173,7 @@ fn sample(
         percent,
         variant: variant.name,
         is_ours: variant.is_ours,
+        is_traced,
         requests: stage.requests,
         cpu_us: Spread::of(stage.costs.iter().map(|&(_, cost)| cost)).median,
         added_us: Spread::of_differences(&stage.costs, base).median,

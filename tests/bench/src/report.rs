@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::machine::Machine;
 use crate::measure::{Effort, Sample};
 use crate::statistics::Spread;
-use crate::variant::{BUILT_IN, NONE, VARIANTS};
+use crate::variant::{BUILT_IN, NONE, Variant};
 
 /// What came of one variant at one share of sampled requests.
 pub(crate) struct Summary {
@@ -28,7 +28,11 @@ pub(crate) struct Summary {
 }
 
 /// One for each variant at each percentage, in this order.
-pub(crate) fn summarise(samples: &[Sample], percentages: &[u32]) -> Vec<Summary> {
+pub(crate) fn summarise(
+    samples: &[Sample],
+    variants: &[&'static Variant],
+    percentages: &[u32],
+) -> Vec<Summary> {
     let mut summaries = Vec::new();
     for &percent in percentages {
         let of = |name: &str| -> Vec<&Sample> {
@@ -38,7 +42,7 @@ pub(crate) fn summarise(samples: &[Sample], percentages: &[u32]) -> Vec<Summary>
             own.collect()
         };
         let built_in = added(&of(BUILT_IN)).median;
-        let names = VARIANTS.iter().map(|variant| variant.name);
+        let names = variants.iter().map(|variant| variant.name);
         summaries.extend(names.map(|name| summary(percent, name, &of(name), built_in)));
     }
     summaries

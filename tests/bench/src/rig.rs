@@ -65,7 +65,13 @@ impl Stage {
     ) -> Self {
         let collector = MockCollector::start();
         collector.keep_only_ids();
-        let envoy = Envoy::from_yaml(config)
+        let mut envoy = Envoy::from_yaml(config);
+        if variant.is_floor {
+            envoy = envoy
+                .wasm("build/sidespan-floor.wasm")
+                .modules("build/floor");
+        }
+        let envoy = envoy
             .artefact(variant.artefact)
             .prefix_command(cores.envoy_command())
             .concurrency(load.workers)

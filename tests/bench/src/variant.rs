@@ -29,6 +29,8 @@ pub(crate) struct Variant {
     pub(crate) name: &'static str,
     /// Whether its spans must all arrive.
     pub(crate) is_ours: bool,
+    /// Whether the filter in it is a build that does the least any could do.
+    pub(crate) is_floor: bool,
     /// What stands for a filter of ours in its configuration.
     pub(crate) artefact: Artefact,
     /// Its configuration, of the gateway's and how many percent of the requests are sampled.
@@ -49,6 +51,7 @@ pub(crate) const VARIANTS: [Variant; 6] = [
     Variant {
         name: NONE,
         is_ours: false,
+        is_floor: false,
         artefact: Artefact::Wasm,
         config: |edge, _| without_filter(edge),
         sampled_stat: None,
@@ -56,6 +59,7 @@ pub(crate) const VARIANTS: [Variant; 6] = [
     Variant {
         name: BUILT_IN,
         is_ours: false,
+        is_floor: false,
         artefact: Artefact::Wasm,
         config: built_in,
         sampled_stat: Some("http.edge.tracing.random_sampling"),
@@ -63,6 +67,7 @@ pub(crate) const VARIANTS: [Variant; 6] = [
     Variant {
         name: "built-in, batches of 512",
         is_ours: false,
+        is_floor: false,
         artefact: Artefact::Wasm,
         config: |edge, percent| built_in(edge, percent) + BATCHES_OF_512,
         sampled_stat: Some("http.edge.tracing.random_sampling"),
@@ -70,6 +75,7 @@ pub(crate) const VARIANTS: [Variant; 6] = [
     Variant {
         name: "wasm filter",
         is_ours: true,
+        is_floor: false,
         artefact: Artefact::Wasm,
         config: filter,
         sampled_stat: Some("wasmcustom.sidespan.spans_created"),
@@ -77,6 +83,7 @@ pub(crate) const VARIANTS: [Variant; 6] = [
     Variant {
         name: "native filter",
         is_ours: true,
+        is_floor: false,
         artefact: Artefact::Module,
         config: filter,
         sampled_stat: Some("dynamicmodulescustom.sidespan.spans_created"),
@@ -84,9 +91,39 @@ pub(crate) const VARIANTS: [Variant; 6] = [
     Variant {
         name: "native tracer",
         is_ours: true,
+        is_floor: false,
         artefact: Artefact::Module,
         config: |_, percent| tracer(percent),
         sampled_stat: Some("dynamicmodulescustom.sidespan.spans_created"),
+    },
+];
+
+/// What no filter and no tracer can do without: a stream, all headers, one that is written, and, if it is sampled,
+/// all that a span says. Nothing is decided, nothing made of it.
+pub(crate) const FLOORS: [Variant; 3] = [
+    Variant {
+        name: "floor of a wasm filter",
+        is_ours: false,
+        is_floor: true,
+        artefact: Artefact::Wasm,
+        config: filter,
+        sampled_stat: None,
+    },
+    Variant {
+        name: "floor of a native filter",
+        is_ours: false,
+        is_floor: true,
+        artefact: Artefact::Module,
+        config: filter,
+        sampled_stat: None,
+    },
+    Variant {
+        name: "floor of a native tracer",
+        is_ours: false,
+        is_floor: true,
+        artefact: Artefact::Module,
+        config: |_, percent| tracer(percent),
+        sampled_stat: None,
     },
 ];
 
