@@ -226,6 +226,14 @@ impl<'a> Iterator for Entries<'a> {
 
 /// What the next field of a message holds, which has a length.
 fn next_bytes<'a>(message: &mut &'a [u8]) -> Option<&'a [u8]> {
+    // What nearly all are: name and length are of one byte.
+    if let [name, len @ ..0x80, rest @ ..] = *message
+        && name & 0x87 == 2
+    {
+        let (bytes, rest) = rest.split_at_checked(usize::from(*len))?;
+        *message = rest;
+        return Some(bytes);
+    }
     match next_field(message)? {
         (_, protobuf::Value::Bytes(bytes)) => Some(bytes),
         _ => None,

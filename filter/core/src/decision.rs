@@ -111,11 +111,6 @@ impl Policy {
         }
     }
 
-    /// The name of a rule; empty if it has none.
-    pub fn rule_name(&self, index: usize) -> Option<&str> {
-        self.rules.name(index)
-    }
-
     /// Decides about a request. Where its trace starts anew, the extraction
     /// forgets what came.
     pub fn decide(

@@ -3,7 +3,6 @@
 use crate::config::Config;
 use crate::decision::{Decider, Decision, Policy, Verdict};
 use crate::id::IdGenerator;
-use crate::keep::Keep;
 use crate::propagation::{ContextHeaders, Extraction, Extractor, Injector, Propagator};
 use crate::request::{Request, RequestHead, RequestInfo, ResponseInfo, Told};
 use crate::resource::Environment;
@@ -13,6 +12,7 @@ use crate::span_context::SpanContext;
 use crate::stats::{Stat, Stats};
 use crate::stream::{Ended, Recorder, StreamTracer};
 use std::cell::Cell;
+use std::sync::Arc;
 
 /// Reads contexts, decides, writes contexts and makes spans, for the streams
 /// of one worker.
@@ -20,8 +20,7 @@ use std::cell::Cell;
 pub struct SpanSource {
     propagator: Propagator,
     policy: Policy,
-    keep: Keep,
-    recorder: Recorder,
+    recorder: Arc<Recorder>,
     ids: IdGenerator,
     stats: Stats,
 }
@@ -39,6 +38,8 @@ impl SpanSource {
     /// One for a configuration. `seed` is 32 bytes of entropy, other ones for
     /// each worker.
     pub fn new(config: Config, environment: &impl Environment, seed: [u8; 32]) -> Self {
+        let rules = config.rules.iter().map(|rule| rule.name.clone()).collect();
+        let (span, tags, keep) = (config.span, config.custom_tags, config.keep);
         Self {
             propagator: config.propagator,
             policy: Policy::new(
@@ -47,8 +48,7 @@ impl SpanSource {
                 config.incoming,
                 config.route_metadata,
             ),
-            keep: config.keep,
-            recorder: Recorder::new(config.span, config.custom_tags, environment),
+            recorder: Arc::new(Recorder::new(span, tags, keep, rules, environment)),
             ids: IdGenerator::new(seed),
             stats: Stats::default(),
         }
@@ -94,7 +94,7 @@ impl SpanSource {
             span_id: self.ids.span_id(),
             flags: decision.flags,
         };
-        let is_recorded = context.flags.is_sampled() || self.keep.is_anything();
+        let is_recorded = context.flags.is_sampled() || self.recorder.may_keep();
         let own_id = is_recorded.then(|| self.ids.span_id());
         let trace_state = sampler::rewrite(&extraction.trace_state, decision.threshold);
         let caller = extraction.parent.map(|parent| parent.span_id);
@@ -168,9 +168,12 @@ impl SpanSource {
         response: &impl ResponseInfo,
         now: u64,
     ) -> Option<Ended> {
-        let rule = stream.rule.and_then(|index| self.policy.rule_name(index));
-        let rule = rule.unwrap_or_default();
-        self.recorder.end(stream, rule, response, &self.keep, now)
+        self.recorder.end(stream, response, now)
+    }
+
+    /// What makes the spans, to be used when and where the host likes.
+    pub fn recorder(&self) -> &Arc<Recorder> {
+        &self.recorder
     }
 
     /// Makes numbers that are uniform from 0 to 1.

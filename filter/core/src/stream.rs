@@ -7,6 +7,7 @@ mod http;
 mod kept;
 mod outcome;
 mod proxy;
+pub mod settled;
 pub mod tagged;
 
 use crate::custom_tag::{CustomTag, CustomTags};
@@ -83,6 +84,9 @@ pub struct Recorder {
     /// Whether spans say of an ordinary stream only what they say of each.
     is_plain: bool,
     is_istio_gateway: bool,
+    keep: Keep,
+    /// The names of the rules; empty for none.
+    rules: Vec<String>,
 }
 
 /// A stream whose span is recorded, if it is to be exported when it ends.
@@ -154,6 +158,8 @@ impl Recorder {
     pub fn new(
         config: SpanConfig,
         custom_tags: Vec<CustomTag>,
+        keep: Keep,
+        rules: Vec<String>,
         environment: &impl Environment,
     ) -> Self {
         let tags = CustomTags::new(custom_tags, config.limits, |name| {
@@ -176,6 +182,8 @@ impl Recorder {
             envoy: EnvoyNames::new(environment),
             knows_workloads,
             is_istio_gateway: is_istio_gateway(environment),
+            keep,
+            rules,
         }
     }
 
@@ -190,6 +198,11 @@ impl Recorder {
             Direction::Outbound if !self.is_edge(Direction::Outbound) => SpanKind::Client,
             Direction::Outbound | Direction::Inbound | Direction::Unspecified => SpanKind::Server,
         })
+    }
+
+    /// Whether spans are made of what was not sampled.
+    pub(crate) fn may_keep(&self) -> bool {
+        self.keep.is_anything()
     }
 
     /// Whether the call upstream has a span of its own.
@@ -229,14 +242,11 @@ impl Recorder {
     }
 
     /// Makes the spans of a stream that ended. What was not sampled has some
-    /// only if it is to be kept. `rule` is the name of the rule that decided,
-    /// if it has one.
-    pub(crate) fn end(
+    /// only if it is to be kept.
+    pub fn end(
         &self,
         stream: StreamTracer,
-        rule: &str,
         response: &impl ResponseInfo,
-        keep: &Keep,
         now: u64,
     ) -> Option<Ended> {
         let head = RequestHead::read(&stream.request);
@@ -254,7 +264,7 @@ impl Recorder {
         let mut keep_reason = None;
         if !stream.is_sampled() {
             let duration = now.saturating_sub(stream.start_unix_nanos);
-            keep_reason = Some(keep.reason(story.outcome.ending(kind, duration))?);
+            keep_reason = Some(self.keep.reason(story.outcome.ending(kind, duration))?);
         }
         let (mut span, mut upstream) = match self.has_upstream_span(direction) {
             true => {
@@ -273,7 +283,8 @@ impl Recorder {
             span.attributes
                 .set_str(semconv::SIDESPAN_KEEP_REASON, reason);
         }
-        if !rule.is_empty() {
+        let rule = stream.rule.and_then(|index| self.rules.get(index));
+        if let Some(rule) = rule.filter(|name| !name.is_empty()) {
             span.attributes.set_str(semconv::SIDESPAN_RULE, rule);
         }
         self.record(&story, story.outcome.status, &mut span);

@@ -18,16 +18,33 @@ use common::{Headers, Host, Info, Nowhere};
 use serde_json::{Value, json};
 use sidespan_core::request::{Direction, End, MetadataKind, ResponseInfo};
 use sidespan_core::response_flags::ResponseFlags;
+use sidespan_core::stream::settled::Settled;
 use sidespan_core::tracer::Tracer;
 use std::borrow::Cow;
 use std::time::Duration;
 
-/// A stream that ended as most do, of a host that knows nothing else any more.
-struct Ordinary(u16);
+/// A stream that ended as most do, of a host that knows nothing else any more;
+/// or almost as most do.
+#[derive(Clone, Copy)]
+struct Ordinary {
+    status: u16,
+    flags: u64,
+    attempts: u64,
+    response_size: Option<u64>,
+    peer: Option<End>,
+}
+
+const ORDINARY: Ordinary = Ordinary {
+    status: 200,
+    flags: 0,
+    attempts: 1,
+    response_size: Some(10),
+    peer: None,
+};
 
 impl ResponseInfo for Ordinary {
     fn status(&self) -> Option<u16> {
-        Some(self.0)
+        Some(self.status)
     }
 
     fn protocol(&self) -> Option<Cow<'_, str>> {
@@ -47,7 +64,7 @@ impl ResponseInfo for Ordinary {
     }
 
     fn response_flags(&self) -> ResponseFlags {
-        ResponseFlags::default()
+        ResponseFlags(self.flags)
     }
 
     fn response_code_details(&self) -> Option<Cow<'_, str>> {
@@ -59,11 +76,11 @@ impl ResponseInfo for Ordinary {
     }
 
     fn response_size(&self) -> Option<u64> {
-        Some(10)
+        self.response_size
     }
 
     fn attempt_count(&self) -> u64 {
-        1
+        self.attempts
     }
 
     fn route_name(&self) -> Option<Cow<'_, str>> {
@@ -90,8 +107,8 @@ impl ResponseInfo for Ordinary {
         panic!("the reason of a failure was asked for")
     }
 
-    fn tls_peer(&self, _end: End) -> Option<Cow<'_, str>> {
-        None
+    fn tls_peer(&self, end: End) -> Option<Cow<'_, str>> {
+        (self.peer == Some(end)).then(|| "spiffe://shop/cart".into())
     }
 
     fn workload(&self, _end: End, field: &str) -> Option<Cow<'_, str>> {
@@ -135,10 +152,19 @@ fn is_plain(keys: &Value, host: &Host, lines: &Headers) -> bool {
         };
         let is_plain = start().1.is_plain();
         for status in [100, 101, 200, 204, 304, 399].iter().filter(|_| is_plain) {
+            let response = Ordinary {
+                status: *status,
+                ..ORDINARY
+            };
             let (mut tracer, stream) = start();
-            tracer.on_end(stream, &Ordinary(*status), 5_000);
-            let export = common::flush(&mut tracer).expect("an export");
-            assert!(!common::spans(&export).is_empty());
+            let settled = Settled::read(&stream, &response).expect("all that there is");
+            tracer.on_end(stream, &settled, 5_000);
+            let kept = common::flush(&mut tracer).expect("an export");
+            assert!(!common::spans(&kept).is_empty());
+            let (mut tracer, stream) = start();
+            tracer.on_end(stream, &response, 5_000);
+            let at_once = common::flush(&mut tracer).expect("an export");
+            assert_eq!(*kept.body, *at_once.body, "{status}");
         }
         is_plain
     });
@@ -212,4 +238,57 @@ fn what_the_host_must_be_asked_for_more_is_not() {
         assert!(!is_plain(&keys, &host, &get), "{keys}");
     }
     assert!(!is_plain(&json!({}), &istio(), &get), "who the peer is");
+}
+
+/// Of these there may be more to ask, so that they are not put off.
+#[test]
+fn what_did_not_end_as_most_do_is_not_settled() {
+    let odd = [
+        Ordinary {
+            status: 404,
+            ..ORDINARY
+        },
+        Ordinary {
+            status: 99,
+            ..ORDINARY
+        },
+        Ordinary {
+            flags: 4,
+            ..ORDINARY
+        },
+        Ordinary {
+            attempts: 0,
+            ..ORDINARY
+        },
+        Ordinary {
+            attempts: 2,
+            ..ORDINARY
+        },
+        Ordinary {
+            response_size: None,
+            ..ORDINARY
+        },
+        Ordinary {
+            peer: Some(End::Downstream),
+            ..ORDINARY
+        },
+        Ordinary {
+            peer: Some(End::Upstream),
+            ..ORDINARY
+        },
+    ];
+    let mut tracer = Tracer::new(configured(&json!({})), &Host::default(), [7; 32]);
+    let mut start = |method| {
+        let lines = request(method, &[]);
+        let direction = Direction::Inbound;
+        let started = tracer.on_request(&lines, &Info::default(), direction, 1_000, &mut Nowhere);
+        started.stream.expect("sampled")
+    };
+    for (index, response) in odd.iter().enumerate() {
+        let settled = Settled::read(&start("GET"), response);
+        assert!(settled.is_none(), "{index}: {settled:?}");
+    }
+    assert!(Settled::read(&start("GET"), &ORDINARY).is_some());
+    // Its size only the host knows.
+    assert!(Settled::read(&start("POST"), &ORDINARY).is_none());
 }

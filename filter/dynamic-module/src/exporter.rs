@@ -20,8 +20,9 @@ use sidespan_core::delivery::Delivery;
 use sidespan_core::exporter::{CalloutId, CalloutOutcome, ExporterConfig, Notice};
 use sidespan_core::id::IdGenerator;
 use sidespan_core::stats::{Level, Stat, Stats};
-use sidespan_core::stream::Ended;
+use sidespan_core::stream::settled::Settled;
 use sidespan_core::stream::tagged::{SpanTagger, TaggedSpan};
+use sidespan_core::stream::{Ended, Recorder, StreamTracer};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -79,25 +80,26 @@ pub(crate) struct Exporter {
 /// with them, so that the books balance at every moment.
 #[derive(Debug)]
 struct Outbox {
-    told: Vec<Told>,
+    /// With the time when each ended.
+    told: Vec<(Told, u64)>,
     queue: BatchSpanProcessor,
     stats: Stats,
 }
 
-/// A span of Envoy's that has ended, of which nothing is made yet.
+/// What has ended, and of which no span is made yet.
 #[derive(Debug)]
-pub(crate) struct Told {
-    tagger: Arc<SpanTagger>,
-    span: TaggedSpan,
-    end_unix_nanos: u64,
+pub(crate) enum Told {
+    /// A stream of the filter.
+    Stream(Arc<Recorder>, StreamTracer, Settled),
+    /// A span of Envoy's.
+    Span(Arc<SpanTagger>, TaggedSpan),
 }
 
 impl Told {
-    pub(crate) fn new(tagger: &Arc<SpanTagger>, span: TaggedSpan, end_unix_nanos: u64) -> Self {
-        Self {
-            tagger: Arc::clone(tagger),
-            span,
-            end_unix_nanos,
+    fn end(self, now: u64) -> Option<Ended> {
+        match self {
+            Self::Stream(recorder, stream, settled) => recorder.end(stream, &settled, now),
+            Self::Span(tagger, span) => tagger.end(span),
         }
     }
 }
@@ -106,12 +108,12 @@ impl Outbox {
     /// Makes spans of what was told. A bug costs the one whose turn it is.
     fn make_spans(&mut self) {
         let Self { told, queue, stats } = self;
-        for told in told.drain(..) {
+        for (told, end) in told.drain(..) {
             guard::call((), || {
                 #[cfg(feature = "trap")]
                 crate::trap::in_span();
-                if let Some(ended) = told.tagger.end(told.span) {
-                    queue.add(&ended, stats, told.end_unix_nanos);
+                if let Some(ended) = told.end(end) {
+                    queue.add(&ended, stats, end);
                 }
             });
         }
@@ -147,12 +149,12 @@ impl Exporter {
         self.call_if(is_ready);
     }
 
-    /// Puts a span there that Envoy has told.
-    pub(crate) fn tell(&self, worker: usize, told: Told) {
+    /// Puts there what ended at `now`, to be made spans of.
+    pub(crate) fn tell(&self, worker: usize, told: Told, now: u64) {
         let Some(mut outbox) = self.outboxes.of(worker) else {
             return;
         };
-        outbox.told.push(told);
+        outbox.told.push((told, now));
         if outbox.told.len() < self.at_once {
             return;
         }

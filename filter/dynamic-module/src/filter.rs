@@ -2,9 +2,9 @@
 
 use crate::document;
 use crate::environment;
-use crate::exporter::{self, Exporter, lock, now, seed};
+use crate::exporter::{self, Exporter, Told, lock, now, seed};
 use crate::ffi::{self, Attribute, Kind, LogLevel, Map, MetadataSource, Stream, Version};
-use crate::floor;
+use crate::floor::Floor;
 use crate::per_worker::PerWorker;
 use crate::reply;
 use crate::stats::Metrics;
@@ -14,6 +14,7 @@ use sidespan_core::request::{Direction, End, MetadataKind, RequestInfo, Response
 use sidespan_core::response_flags::ResponseFlags;
 use sidespan_core::source::SpanSource;
 use sidespan_core::stream::StreamTracer;
+use sidespan_core::stream::settled::Settled;
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -32,6 +33,8 @@ struct Tracing {
     exporter: Arc<Exporter>,
     workers: PerWorker<Worker>,
     metadata: MetadataTypes,
+    /// In a build that does no more than that.
+    floor: Option<Floor>,
 }
 
 /// What one worker makes spans with.
@@ -90,9 +93,10 @@ pub(crate) fn on_config(envoy: ffi::Config, name: &str, text: &[u8]) -> Option<B
             }
         };
         Tracing {
-            exporter,
             workers: PerWorker::new(worker),
             metadata: MetadataTypes::default(),
+            floor: cfg!(feature = "floor").then(|| Floor::new(&config, &exporter)),
+            exporter,
             config,
         }
     });
@@ -169,10 +173,12 @@ impl HttpFilter {
     }
 
     pub(crate) fn on_request_headers(&mut self, config: &FilterConfig, stream: &mut Stream) {
-        if cfg!(feature = "floor") {
-            return floor::on_request_headers(stream);
-        }
         if let Some(tracing) = &config.tracing {
+            if cfg!(feature = "floor")
+                && let Some(floor) = &tracing.floor
+            {
+                return floor.on_request_headers(stream);
+            }
             self.start(config, tracing, stream);
         }
     }
@@ -188,15 +194,14 @@ impl HttpFilter {
         #[cfg(feature = "trap")]
         crate::trap::at(b"log", stream.header(Map::RequestHeaders, "x-trap"));
         if let Some(tracing) = &config.tracing {
-            if cfg!(feature = "floor") {
-                if !tracing.config.sampler.root.is_off() {
-                    floor::on_end(&Ended {
-                        stream,
-                        filter: self,
-                        metadata: &tracing.metadata,
-                    });
-                }
-                return;
+            if cfg!(feature = "floor")
+                && let Some(floor) = &tracing.floor
+            {
+                return floor.on_end(&Ended {
+                    stream,
+                    filter: self,
+                    metadata: &tracing.metadata,
+                });
             }
             self.end(config, tracing, stream);
         }
@@ -220,9 +225,12 @@ impl HttpFilter {
                 metadata: &tracing.metadata,
             };
             let source = worker.source(&tracing.config, self.route.as_ref());
-            let ended = source.on_end(tracer, &ended, now);
+            let recorder = Arc::clone(source.recorder());
             drop(worker);
-            if let Some(ended) = ended {
+            if let Some(settled) = Settled::read(&tracer, &ended) {
+                let told = Told::Stream(recorder, tracer, settled);
+                tracing.exporter.tell(self.worker, told, now);
+            } else if let Some(ended) = recorder.end(tracer, &ended, now) {
                 tracing.exporter.queue(self.worker, &ended, now);
             }
         }

@@ -7,7 +7,7 @@
 use crate::environment;
 use crate::exporter::{self, Exporter, Told, now, seed, worker};
 use crate::ffi::{self, LogLevel, TraceContext};
-use crate::floor;
+use crate::floor::Floor;
 use crate::per_worker::PerWorker;
 use crate::stats::Metrics;
 use sidespan_core::id::IdGenerator;
@@ -27,6 +27,8 @@ struct Tracing {
     exporter: Arc<Exporter>,
     tagger: Arc<SpanTagger>,
     ids: PerWorker<IdGenerator>,
+    /// In a build that does no more than that.
+    floor: Option<Floor>,
 }
 
 /// Keys of the document that are Envoy's to decide here, and where it is told.
@@ -52,8 +54,10 @@ pub(crate) fn on_config(
     let config = crate::document::read(&format!("tracer/{name}"), document)?;
     let tracing = config.map(|config| {
         warn_of_ignored(document);
+        let exporter = exporter::exporter(&config);
         Tracing {
-            exporter: exporter::exporter(&config),
+            floor: cfg!(feature = "floor").then(|| Floor::new(&config, &exporter)),
+            exporter,
             ids: PerWorker::new(|| IdGenerator::new(seed())),
             tagger: Arc::new(SpanTagger::new(
                 config.propagator,
@@ -105,8 +109,10 @@ impl TracerConfig {
             crate::trap::in_next_span(context.header(b"x-trap"));
         }
         let worker = worker();
-        if cfg!(feature = "floor") {
-            floor::start(context, is_sampled);
+        if cfg!(feature = "floor")
+            && let Some(floor) = &tracing.floor
+        {
+            floor.on_span(context, is_sampled);
             return Some(Span {
                 worker,
                 tagged: None,
@@ -138,8 +144,10 @@ impl TracerConfig {
 
     /// Writes a span's context to what goes upstream.
     pub(crate) fn inject(&self, span: &Span, context: &mut TraceContext) {
-        if cfg!(feature = "floor") {
-            return floor::inject(context);
+        if cfg!(feature = "floor")
+            && let Some(floor) = self.tracing.as_ref().and_then(|t| t.floor.as_ref())
+        {
+            return floor.inject(context);
         }
         if let Some(tracing) = &self.tracing
             && let Some(tagged) = &span.tagged
@@ -154,8 +162,8 @@ impl TracerConfig {
             && tagged.is_sampled()
             && let Some(tracing) = &self.tracing
         {
-            let told = Told::new(&tracing.tagger, tagged, now());
-            tracing.exporter.tell(span.worker, told);
+            let told = Told::Span(Arc::clone(&tracing.tagger), tagged);
+            tracing.exporter.tell(span.worker, told, now());
         }
     }
 }

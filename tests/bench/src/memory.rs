@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use harness::workspace_root;
+use harness::{Envoy, workspace_root};
 
 use crate::load::Upstream;
 use crate::machine::{Cores, Machine};
@@ -21,10 +21,29 @@ const REQUESTS: u64 = 1000;
 pub(crate) struct Memory {
     variant: &'static str,
     is_ours: bool,
-    /// Resident memory at the end of each minute.
-    minutes: Vec<u64>,
+    /// At the end of each minute.
+    minutes: Vec<Use>,
     requests: u64,
     lost: u64,
+}
+
+/// In bytes.
+struct Use {
+    resident: u64,
+    /// What of that is in use. The rest is code, and what Envoy's allocator keeps of what was freed.
+    allocated: u64,
+}
+
+impl Use {
+    fn of(envoy: &Envoy) -> Self {
+        let memory: serde_json::Value =
+            serde_json::from_str(&envoy.admin("/memory")).expect("Envoy's memory");
+        let allocated = memory["allocated"].as_str().and_then(|n| n.parse().ok());
+        Self {
+            resident: envoy.rss_bytes(),
+            allocated: allocated.expect("what is allocated"),
+        }
+    }
 }
 
 /// Loads one after the other. A quick run has seconds for minutes.
@@ -52,7 +71,7 @@ fn under_load(mut stage: Stage, minute: Duration) -> Memory {
             while start.elapsed() < n * minute {
                 stage.load(REQUESTS);
             }
-            stage.envoy.rss_bytes()
+            Use::of(&stage.envoy)
         })
         .collect();
     let stages = [stage];
@@ -85,31 +104,34 @@ pub(crate) fn text(machine: &Machine, memories: &[Memory]) -> String {
     let mut out = format!(
         "\
 {}, {}, Envoy {}, Sidespan {}
-Resident memory of an Envoy with one worker at full load and 100 % sampled, in MiB. The built-in
-tracer is loaded for a minute.
+Resident memory of an Envoy with one worker at full load and 100 % sampled, in MiB, and what of it
+is allocated and not freed. The built-in tracer is loaded for a minute.
 
-| variant | after 1 minute | 2 | 5 | 10 | over none, at most | requests | spans lost |
-|---|---:|---:|---:|---:|---:|---:|---:|
+| variant | after 1 minute | 2 | 5 | 10 | over none, at most | allocated after 1 | 10 | requests | spans lost |
+|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|
 ",
         machine.processor, machine.date, machine.envoy, machine.sidespan
     );
     let none = memories.iter().find(|memory| memory.variant == NONE);
-    let none = none.and_then(|none| none.minutes.last()).copied();
+    let none = none.and_then(|none| none.minutes.last());
     for memory in memories {
-        let at = |minute: usize| match memory.minutes.get(minute - 1) {
-            Some(&bytes) => format!("{:.1}", mib(bytes)),
+        let at = |minute: usize, of: fn(&Use) -> u64| match memory.minutes.get(minute - 1) {
+            Some(used) => format!("{:.1}", mib(of(used))),
             None => String::new(),
         };
-        let most = memory.minutes.iter().copied().max().unwrap_or_default();
-        let over = mib(most) - mib(none.unwrap_or_default());
+        let resident = |used: &Use| used.resident;
+        let most = memory.minutes.iter().map(resident).max();
+        let over = mib(most.unwrap_or_default()) - mib(none.map(resident).unwrap_or_default());
         let _ = writeln!(
             out,
-            "| {} | {} | {} | {} | {} | {over:+.1} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {over:+.1} | {} | {} | {} | {} |",
             memory.variant,
-            at(1),
-            at(2),
-            at(5),
-            at(10),
+            at(1, resident),
+            at(2, resident),
+            at(5, resident),
+            at(10, resident),
+            at(1, |used| used.allocated),
+            at(10, |used| used.allocated),
             memory.requests,
             memory.lost
         );
@@ -120,13 +142,14 @@ tracer is loaded for a minute.
 /// The same for machines.
 pub(crate) fn csv(machine: &Machine, memories: &[Memory]) -> String {
     let mut out = format!(
-        "# machine: {}\n# date: {}\n# Envoy: {}\n# Sidespan: {}\nvariant,minute,rss_kib\n",
+        "# machine: {}\n# date: {}\n# Envoy: {}\n# Sidespan: {}\nvariant,minute,rss_kib,allocated_kib\n",
         machine.processor, machine.date, machine.envoy, machine.sidespan
     );
     for memory in memories {
-        for (minute, bytes) in memory.minutes.iter().enumerate() {
+        for (minute, used) in memory.minutes.iter().enumerate() {
             let variant = crate::record::field(memory.variant);
-            let _ = writeln!(out, "{variant},{},{}", minute + 1, bytes / 1024);
+            let (resident, allocated) = (used.resident / 1024, used.allocated / 1024);
+            let _ = writeln!(out, "{variant},{},{resident},{allocated}", minute + 1);
         }
     }
     out

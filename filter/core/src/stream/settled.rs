@@ -1,0 +1,169 @@
+//! A stream that ended as most do: what its host knows of it is little enough to
+//! be kept, so that spans of many can be made in one go.
+
+use super::StreamTracer;
+use crate::request::{End, MetadataKind, ResponseInfo};
+use crate::response_flags::ResponseFlags;
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// What the spans of such a stream say of its end.
+#[derive(Debug)]
+pub struct Settled {
+    status: u16,
+    response_size: u64,
+    connection_wait: Option<Duration>,
+    upstream_latency: Option<Duration>,
+    /// One behind the other, and where each ends.
+    texts: String,
+    ends: [usize; Text::COUNT],
+}
+
+#[derive(Clone, Copy)]
+enum Text {
+    Protocol,
+    Source,
+    Route,
+    Cluster,
+    Upstream,
+}
+
+impl Text {
+    const COUNT: usize = 5;
+}
+
+impl Settled {
+    /// What an ordinary stream has.
+    const EXPECTED_BYTES: usize = 96;
+
+    /// Asks for it all; `None` of a stream that must be ended while the host
+    /// knows it, since there may be more to be asked.
+    pub fn read(stream: &StreamTracer, response: &dyn ResponseInfo) -> Option<Self> {
+        let is_one = stream.is_plain()
+            && stream.is_sampled()
+            && response.response_flags().is_empty()
+            && response.attempt_count() == 1
+            && response.tls_peer(End::Downstream).is_none()
+            && response.tls_peer(End::Upstream).is_none();
+        if !is_one {
+            return None;
+        }
+        let mut texts = String::with_capacity(Self::EXPECTED_BYTES);
+        let mut add = |text: Option<Cow<'_, str>>| {
+            texts.push_str(text.as_deref().unwrap_or_default());
+            texts.len()
+        };
+        // In the order of `Text`.
+        let ends = [
+            add(response.protocol()),
+            add(response.source_address()),
+            add(response.route_name()),
+            add(response.cluster_name()),
+            add(response.upstream_address()),
+        ];
+        Some(Self {
+            status: response.status().filter(|s| (100..400).contains(s))?,
+            response_size: response.response_size()?,
+            connection_wait: response.connection_wait(),
+            upstream_latency: response.upstream_latency(),
+            texts,
+            ends,
+        })
+    }
+
+    fn text(&self, text: Text) -> Option<Cow<'_, str>> {
+        let end = |index: usize| self.ends.get(index).copied();
+        let index = text as usize;
+        let start = index.checked_sub(1).and_then(end).unwrap_or(0);
+        let text = self.texts.get(start..end(index)?)?;
+        (!text.is_empty()).then_some(Cow::Borrowed(text))
+    }
+}
+
+/// Of what is not there nothing is asked.
+impl ResponseInfo for Settled {
+    fn status(&self) -> Option<u16> {
+        Some(self.status)
+    }
+
+    fn protocol(&self) -> Option<Cow<'_, str>> {
+        self.text(Text::Protocol)
+    }
+
+    fn source_address(&self) -> Option<Cow<'_, str>> {
+        self.text(Text::Source)
+    }
+
+    fn response_header(&self, _name: &str) -> Option<&[u8]> {
+        None
+    }
+
+    fn response_trailer(&self, _name: &str) -> Option<&[u8]> {
+        None
+    }
+
+    fn response_flags(&self) -> ResponseFlags {
+        ResponseFlags::default()
+    }
+
+    fn response_code_details(&self) -> Option<Cow<'_, str>> {
+        None
+    }
+
+    fn request_size(&self) -> Option<u64> {
+        None
+    }
+
+    fn response_size(&self) -> Option<u64> {
+        Some(self.response_size)
+    }
+
+    fn attempt_count(&self) -> u64 {
+        1
+    }
+
+    fn route_name(&self) -> Option<Cow<'_, str>> {
+        self.text(Text::Route)
+    }
+
+    fn cluster_name(&self) -> Option<Cow<'_, str>> {
+        self.text(Text::Cluster)
+    }
+
+    fn upstream_address(&self) -> Option<Cow<'_, str>> {
+        self.text(Text::Upstream)
+    }
+
+    fn connection_wait(&self) -> Option<Duration> {
+        self.connection_wait
+    }
+
+    fn upstream_latency(&self) -> Option<Duration> {
+        self.upstream_latency
+    }
+
+    fn transport_failure(&self) -> Option<Cow<'_, str>> {
+        None
+    }
+
+    fn tls_peer(&self, _end: End) -> Option<Cow<'_, str>> {
+        None
+    }
+
+    fn workload(&self, _end: End, _field: &str) -> Option<Cow<'_, str>> {
+        None
+    }
+
+    fn metadata(
+        &self,
+        _kind: MetadataKind,
+        _namespace: &str,
+        _path: &[String],
+    ) -> Option<serde_json::Value> {
+        None
+    }
+
+    fn property(&self, _path: &[String]) -> Option<Vec<u8>> {
+        None
+    }
+}
