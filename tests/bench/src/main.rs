@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         return exit_code(grow(&machine, &cores, plan.is_quick));
     }
     if std::env::var_os("MEMORY").is_some() {
-        return memory(&machine, &cores, plan.is_quick);
+        return memory(&machine, &cores, &plan);
     }
     let upstream = Upstream::start(rig::BODY).expect("an upstream");
     let samples = run(&plan, &cores, &upstream);
@@ -87,10 +87,10 @@ fn run(plan: &Plan, cores: &Cores, upstream: &Upstream) -> Vec<Sample> {
     samples
 }
 
-fn memory(machine: &Machine, cores: &Cores, is_quick: bool) -> ExitCode {
-    let memories = memory::run(cores, is_quick);
+fn memory(machine: &Machine, cores: &Cores, plan: &Plan) -> ExitCode {
+    let memories = memory::run(&plan.variants, cores, plan.is_quick);
     print!("{}", memory::text(machine, &memories));
-    let path = record_of(machine, "memory", is_quick);
+    let path = record_of(machine, "memory", plan.is_quick);
     let written = write(&path, &memory::csv(machine, &memories));
     complete(written, memory::lost(&memories))
 }
