@@ -281,7 +281,7 @@ impl Propagator {
             }
             break;
         }
-        extraction.add_trace_state(traceparent, request);
+        extraction.add_trace_state(traceparent, headers.tracestate, request);
         extraction
     }
 
@@ -323,6 +323,38 @@ impl Propagator {
             b3::write_multi(context, parent, debug, carried.b3_multi, injector);
         }
     }
+
+    /// The same, some time after the context was read: others may have written
+    /// or removed some of it meanwhile, or an earlier call of this; and a call
+    /// that is made on the way has headers of its own.
+    pub(crate) fn inject_later(
+        &self,
+        context: &SpanContext,
+        parent: Option<SpanId>,
+        came: &Extraction<'_>,
+        headers: &mut (impl Extractor + Injector),
+    ) {
+        let is_there = |name: &str| headers.header(name.as_bytes()).is_some();
+        let wanted = |format| self.inject.contains(&format);
+        let is_multi =
+            wanted(Format::B3Multi) || came.carried.b3_multi.any() || is_there(b3::TRACE_ID);
+        let carried = Carried {
+            traceparent: !wanted(Format::TraceContext) && is_there("traceparent"),
+            tracestate: is_there("tracestate"),
+            b3: !wanted(Format::B3) && is_there("b3"),
+            b3_multi: match is_multi {
+                true => b3::MultiCarried::seen(is_there),
+                false => b3::MultiCarried::default(),
+            },
+        };
+        let is_lost = !came.trace_state.is_empty() && !carried.tracestate;
+        let state = is_lost.then(|| came.trace_state.as_str());
+        let seen = Extraction {
+            carried,
+            ..came.clone()
+        };
+        self.inject(context, parent, state, &seen, headers);
+    }
 }
 
 impl<'a> Extraction<'a> {
@@ -351,7 +383,12 @@ impl<'a> Extraction<'a> {
     /// > If the \[random\] flag is set in the incoming `traceparent` header, it
     /// > MUST also be set in all outgoing `traceparent` headers which use the
     /// > same `trace-id`.
-    fn add_trace_state(&mut self, traceparent: Parsed, request: &'a impl Extractor) {
+    fn add_trace_state(
+        &mut self,
+        traceparent: Parsed,
+        tracestate: Field<'a>,
+        request: &'a impl Extractor,
+    ) {
         let Some(parent) = &mut self.parent else {
             return;
         };
@@ -363,9 +400,14 @@ impl<'a> Extraction<'a> {
         }
         parent.flags = parent.flags.with_random(beside.flags.is_random());
         if self.carried.tracestate {
-            let lines = request
-                .headers()
-                .filter_map(|(name, value)| (name == b"tracestate").then_some(value));
+            // Only for more lines than one all headers are read again.
+            let is_line =
+                |(name, value): (&[u8], &'a [u8])| (name == b"tracestate").then_some(value);
+            let all = tracestate
+                .repeated
+                .then(|| request.headers().filter_map(is_line));
+            let one = tracestate.single().ok().flatten();
+            let lines = one.into_iter().chain(all.into_iter().flatten());
             self.trace_state = TraceState::parse(lines).unwrap_or(TraceState::EMPTY);
         }
     }

@@ -24,7 +24,7 @@ use crate::span_name::{Field, SpanName};
 use crate::url::{QueryPolicy, cut, lossy};
 use envoy::EnvoyNames;
 use http::Methods;
-use kept::KeptRequest;
+use kept::Kept;
 use outcome::Outcome;
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -108,7 +108,7 @@ pub struct StreamTracer {
     direction: Cell<Told>,
     start_unix_nanos: u64,
     is_plain: bool,
-    request: KeptRequest,
+    request: Kept,
 }
 
 /// The spans of a stream that has ended.
@@ -145,7 +145,7 @@ impl StreamTracer {
 
 /// What a request and its response are to the span that is made of them.
 struct Story<'a, R> {
-    request: &'a KeptRequest,
+    request: &'a Kept,
     head: RequestHead<'a>,
     /// If it is one of those that are told by name.
     method: Option<&'a Cow<'static, str>>,
@@ -233,7 +233,7 @@ impl Recorder {
             is_plain: self.is_plain
                 && !request.head.is_grpc()
                 && !http::Bodies::of(&request.head).is_open(),
-            request: KeptRequest::of(
+            request: Kept::of(
                 request.headers,
                 &self.asked,
                 self.config.limits.max_attribute_length,

@@ -33,7 +33,8 @@ use std::time::{Duration, Instant, SystemTime};
 const MAX_BODY: usize = 1 << 20;
 
 /// The code that makes a span is in no cache any more when the next request
-/// ends; sixteen share what it takes to get it there.
+/// ends; sixteen share what it takes to get it there. Of a stream there may be
+/// two, and no queue is smaller than a batch.
 const AT_ONCE: usize = 16;
 
 /// A lock whose holder may have panicked: what it guards is valid after each
@@ -395,7 +396,7 @@ pub(crate) fn exporter(config: &sidespan_core::config::Config) -> Arc<Exporter> 
         }
         let shared = Arc::new(Exporter {
             outboxes: PerWorker::new(|| empty_outbox(&delivery, &key.batch)),
-            at_once: key.batch.max_export_batch_size.min(AT_ONCE),
+            at_once: (key.batch.max_export_batch_size / 2).clamp(1, AT_ONCE),
             is_called: AtomicBool::new(false),
         });
         hub.exports.push(Export {

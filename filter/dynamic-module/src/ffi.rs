@@ -1097,8 +1097,17 @@ pub(crate) struct TraceContext(TraceContextPtr);
 /// be in, and others that are asked for.
 impl Extractor for TraceContext {
     fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut has_trace = false;
         let names = CONTEXT_HEADERS.iter().map(|name| name.as_bytes());
-        names.filter_map(|name| Some((name, self.header(name)?)))
+        names.filter_map(move |name| {
+            // Most requests have none of B3's; these two say nothing alone.
+            if matches!(name, b"x-b3-spanid" | b"x-b3-parentspanid") && !has_trace {
+                return None;
+            }
+            let value = self.header(name)?;
+            has_trace |= name == b"x-b3-traceid";
+            Some((name, value))
+        })
     }
 
     fn header(&self, name: &[u8]) -> Option<&[u8]> {

@@ -292,7 +292,7 @@ fn direction(stream: &Stream) -> Direction {
 /// What is to be written to the request, once nobody reads it any more. An
 /// empty value removes the header.
 #[derive(Default)]
-pub(crate) struct Written(pub(crate) Vec<(&'static str, String)>);
+struct Written(Vec<(&'static str, String)>);
 
 impl Injector for Written {
     fn set(&mut self, name: &'static str, value: &str) {

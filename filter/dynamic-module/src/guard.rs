@@ -16,7 +16,7 @@ pub(crate) fn install() {
         FIRST.call_once(|| {
             ffi::log(
                 LogLevel::Critical,
-                &format!("sidespan: internal error, the request goes on untraced: {panic}"),
+                &format!("sidespan: internal error, a request is not traced: {panic}"),
             );
         });
     }));

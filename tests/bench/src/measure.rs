@@ -60,7 +60,8 @@ pub(crate) struct Sample {
     pub(crate) percent: u32,
     pub(crate) variant: &'static str,
     pub(crate) is_ours: bool,
-    is_traced: bool,
+    /// Whether it makes spans.
+    pub(crate) is_traced: bool,
     /// The requests of the slices.
     pub(crate) requests: u64,
     /// The CPU time of all of Envoy's threads for a request of them, in µs: the slices' median.

@@ -30,7 +30,8 @@ pub(crate) struct Memory {
 /// In bytes.
 struct Use {
     resident: u64,
-    /// What of that is in use. The rest is code, and what Envoy's allocator keeps of what was freed.
+    /// What Envoy's allocator has given out. The rest is code, what that keeps of what was freed, and what V8 has
+    /// mapped for itself.
     allocated: u64,
 }
 
@@ -105,7 +106,7 @@ pub(crate) fn text(machine: &Machine, memories: &[Memory]) -> String {
         "\
 {}, {}, Envoy {}, Sidespan {}
 Resident memory of an Envoy with one worker at full load and 100 % sampled, in MiB, and what of it
-is allocated and not freed. What is not ours is loaded for a minute.
+Envoy's allocator has given out (V8 has its own). What is not ours is loaded for a minute.
 
 | variant | after 1 minute | 2 | 5 | 10 | over none, at most | allocated after 1 | 10 | requests | spans lost |
 |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|

@@ -22,6 +22,7 @@ pub(crate) struct Summary {
     p50_us: Spread,
     p99_us: Spread,
     rss_mib: Spread,
+    is_traced: bool,
     due: u64,
     received: u64,
     calls: u64,
@@ -67,6 +68,7 @@ fn summary(percent: u32, variant: &'static str, own: &[&Sample], built_in: f64) 
         p50_us: spread(|s| s.p50.as_secs_f64() * 1e6),
         p99_us: spread(|s| s.p99.as_secs_f64() * 1e6),
         rss_mib: spread(|s| s.rss_bytes as f64 / f64::from(1 << 20)),
+        is_traced: own.iter().any(|s| s.is_traced),
         due: sum(Sample::spans_due),
         received: sum(|s| s.received),
         calls: sum(|s| s.calls),
@@ -89,7 +91,7 @@ pub(crate) fn text(machine: &Machine, effort: &Effort, summaries: &[Summary]) ->
         "\
 {}, {}, Envoy {}, Sidespan {}
 {rounds} rounds of {requests} requests each; Envoy with one worker on one core, all else on another one.
-One span a request, by all: upstream_span is false, spawn_upstream_span is not set.
+One span a request, by all but a floor: upstream_span is false, spawn_upstream_span is not set.
 
 CPU time of Envoy, in µs a request: the median of the rounds, and between what half of them lie.
 `added` is over `none`, measured in the same few seconds.
@@ -137,11 +139,9 @@ const REST: [Column; 10] = [
     ("p50 µs", |s| format!("{:.0}", s.p50_us.median)),
     ("p99 µs", |s| format!("{:.0}", s.p99_us.median)),
     ("RSS MiB", |s| format!("{:.1}", s.rss_mib.median)),
-    ("spans", |s| of_tracing(s, s.due.to_string())),
-    ("lost", |s| {
-        of_tracing(s, (s.due.saturating_sub(s.received)).to_string())
-    }),
-    ("calls", |s| of_tracing(s, s.calls.to_string())),
+    ("spans", |s| of_spans(s, s.due)),
+    ("lost", |s| of_spans(s, s.due.saturating_sub(s.received))),
+    ("calls", |s| of_spans(s, s.calls)),
 ];
 
 fn range(spread: Spread) -> String {
@@ -153,6 +153,14 @@ fn of_tracing(summary: &Summary, text: String) -> String {
     match summary.variant {
         NONE => String::new(),
         _ => text,
+    }
+}
+
+/// Nor of what makes none of its own.
+fn of_spans(summary: &Summary, number: u64) -> String {
+    match summary.is_traced {
+        true => number.to_string(),
+        false => String::new(),
     }
 }
 

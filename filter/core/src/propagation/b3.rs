@@ -5,7 +5,7 @@ use crate::id::{SpanId, TraceId, decode_hex, put_hex};
 use crate::span_context::SpanContext;
 
 const B3: &str = "b3";
-const TRACE_ID: &str = "x-b3-traceid";
+pub(super) const TRACE_ID: &str = "x-b3-traceid";
 const SPAN_ID: &str = "x-b3-spanid";
 const PARENT_SPAN_ID: &str = "x-b3-parentspanid";
 const SAMPLED: &str = "x-b3-sampled";
@@ -105,6 +105,16 @@ pub(super) struct MultiCarried {
 }
 
 impl MultiCarried {
+    /// Those that are there.
+    pub(super) fn seen(is_there: impl Fn(&str) -> bool) -> Self {
+        Self {
+            ids: is_there(TRACE_ID) || is_there(SPAN_ID),
+            parent_span_id: is_there(PARENT_SPAN_ID),
+            sampled: is_there(SAMPLED),
+            flags: is_there(FLAGS),
+        }
+    }
+
     pub(super) fn any(self) -> bool {
         self.ids || self.parent_span_id || self.sampled || self.flags
     }

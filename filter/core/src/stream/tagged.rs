@@ -21,6 +21,7 @@
 
 use super::grpc::Status;
 use super::http::{Bodies, Methods, record_peer, record_request, record_user_agent};
+use super::kept::Kept;
 use super::{Ended, SpanConfig};
 use crate::id::{IdGenerator, SpanId, TraceId};
 use crate::propagation::{Extraction, Extractor, Injector, Propagator, SamplingState};
@@ -32,6 +33,7 @@ use crate::span_context::{SpanContext, TraceFlags};
 use crate::span_name::Field;
 use crate::url::{cut, lossy, split_host_port, split_target, utf8_lossy};
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// Makes such spans.
 #[derive(Debug)]
@@ -55,52 +57,21 @@ pub struct TaggedSpan {
     came: Extraction<'static>,
     /// As the host wants it.
     name: Option<String>,
-    /// What the request asks for, and then what the host says.
-    said: Lines,
-    /// How much of that is the request's, which the spans of all attempts tell.
-    /// `None` for a call of a filter's own, and for a request that was not
-    /// sampled when it came.
-    asked: Option<usize>,
+    /// What the request asks for, for the spans of all attempts. `None` for a
+    /// call of a filter's own, and for a request that was not sampled when it
+    /// came.
+    request: Option<Arc<Kept>>,
+    /// What the host says, as far as attributes can hold it.
+    tags: Kept,
+    max_attribute_length: usize,
 }
 
-/// Names and values in one piece of memory, each with its length before it.
-#[derive(Debug, Default)]
-struct Lines(Vec<u8>);
+/// What Envoy's tags of an ordinary request fill; of one that is not sampled
+/// there are none.
+const EXPECTED_BYTES: usize = 1024;
 
-impl Lines {
-    /// What an ordinary request has, and Envoy says of it.
-    const EXPECTED_BYTES: usize = 1536;
-
-    fn push(&mut self, name: &[u8], value: &[u8]) {
-        if self.0.is_empty() {
-            self.0.reserve(Self::EXPECTED_BYTES);
-        }
-        for part in [name, value] {
-            self.0.extend_from_slice(&part.len().to_le_bytes());
-            self.0.extend_from_slice(part);
-        }
-    }
-}
-
-/// Lines that are read.
-struct Read<'a>(&'a [u8]);
-
-impl Extractor for Read<'_> {
-    fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let mut rest = self.0;
-        std::iter::from_fn(move || {
-            let (name, tail) = split_part(rest)?;
-            let (value, tail) = split_part(tail)?;
-            rest = tail;
-            Some((name, value))
-        })
-    }
-}
-
-/// The first part, and the others.
-fn split_part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (len, rest) = bytes.split_first_chunk()?;
-    rest.split_at_checked(usize::from_le_bytes(*len))
+fn room_for_tags(is_sampled: bool) -> Kept {
+    Kept::with_capacity(if is_sampled { EXPECTED_BYTES } else { 0 })
 }
 
 /// A span that is being told, and what is needed at its end of what was said.
@@ -149,7 +120,8 @@ impl SpanTagger {
             SamplingState::Deny => false,
         };
         let is_malformed = came.malformed.is_some();
-        let mut tagged = TaggedSpan {
+        let limit = self.config.limits.max_attribute_length;
+        let tagged = TaggedSpan {
             context: SpanContext {
                 trace_id,
                 span_id: ids.span_id(),
@@ -164,12 +136,10 @@ impl SpanTagger {
             is_decided_here: came.sampling == SamplingState::Deferred,
             came,
             name: None,
-            said: Lines::default(),
-            asked: None,
+            request: is_sampled.then(|| Arc::new(Kept::of_named(headers, limit))),
+            tags: room_for_tags(is_sampled),
+            max_attribute_length: limit,
         };
-        if is_sampled {
-            tagged.ask(headers);
-        }
         (tagged, is_malformed)
     }
 
@@ -177,12 +147,7 @@ impl SpanTagger {
     pub fn inject(&self, tagged: &TaggedSpan, headers: &mut (impl Extractor + Injector)) {
         let TaggedSpan { context, came, .. } = tagged;
         let parent = tagged.parent.map(|parent| parent.span_id);
-        let state = &came.trace_state;
-        // The call of a filter has no headers of the request's.
-        let is_lost = !state.is_empty() && headers.header(b"tracestate").is_none();
-        let state = is_lost.then(|| state.as_str());
-        self.propagator
-            .inject(context, parent, state, came, headers);
+        self.propagator.inject_later(context, parent, came, headers);
     }
 
     /// Ends a span. Gives it, to be queued, if it is sampled.
@@ -190,12 +155,7 @@ impl SpanTagger {
         if !tagged.is_sampled() {
             return None;
         }
-        let said = &*tagged.said.0;
-        let (request, tags) = said
-            .split_at_checked(tagged.asked.unwrap_or(0))
-            .unwrap_or_default();
-        let (request, tags) = (Read(request), Read(tags));
-        let head = tagged.asked.map(|_| RequestHead::read(&request));
+        let head = tagged.request.as_deref().map(RequestHead::read);
         let limits = self.config.limits;
         let mut span = Span::recorded(tagged.context, tagged.kind, tagged.start_unix_nanos, limits);
         span.parent = tagged.parent;
@@ -215,7 +175,7 @@ impl SpanTagger {
         if let Some(head) = &head {
             self.record(head, &mut telling.span);
         }
-        for (key, value) in tags.headers() {
+        for (key, value) in tagged.tags.headers() {
             self.tag(&mut telling, key, utf8_lossy(value));
         }
         let name = self.name(&telling, tagged.name.as_deref());
@@ -391,28 +351,34 @@ impl SpanTagger {
     /// As the host wants it, by the template, or by the conventions.
     fn name(&self, telling: &Telling<'_>, wanted: Option<&str>) -> Cow<'static, str> {
         let limit = self.config.limits.max_attribute_length;
-        let Some(head) = telling.head else {
+        let name = match (wanted, telling.head) {
+            (Some(name), _) => Cow::Owned(name.to_owned()),
             // Nothing else is known of a request that was sampled late.
-            return Cow::Owned(cut(wanted.unwrap_or("HTTP"), limit).to_owned());
+            (None, None) => Cow::Borrowed("HTTP"),
+            (None, Some(head)) => self.name_of(head, &telling.cluster),
         };
-        if let Some(name) = wanted {
-            return Cow::Owned(cut(name, limit).to_owned());
+        match cut(&name, limit) {
+            short if short.len() < name.len() => Cow::Owned(short.to_owned()),
+            _ => name,
         }
-        let method = self.methods.known(head);
+    }
+
+    fn name_of(&self, head: &RequestHead<'_>, cluster: &str) -> Cow<'static, str> {
+        let limit = self.config.limits.max_attribute_length;
+        let method = self.methods.known(head).cloned();
+        let method = method.unwrap_or(Cow::Borrowed("HTTP"));
         let rendered = self.config.name.render(|field| match field {
-            Field::Method => method.cloned().unwrap_or(Cow::Borrowed("HTTP")),
+            Field::Method => method.clone(),
             Field::Host => lossy(head.host(), limit),
             Field::Path => lossy(head.path_without_query(), limit),
             Field::Route => Cow::Borrowed(""),
-            Field::Cluster => Cow::Borrowed(&*telling.cluster),
+            Field::Cluster => Cow::Borrowed(cluster),
         });
-        if let Some(name) = rendered {
-            return Cow::Owned(cut(&name, limit).to_owned());
-        }
-        match self.grpc_method(head).as_deref() {
-            Some("") => Cow::Borrowed("grpc"),
-            Some(method) => Cow::Owned(cut(method, limit).to_owned()),
-            None => method.cloned().unwrap_or(Cow::Borrowed("HTTP")),
+        match (rendered, self.grpc_method(head).as_deref()) {
+            (Some(name), _) => Cow::Owned(name),
+            (None, Some("")) => Cow::Borrowed("grpc"),
+            (None, Some(method)) => Cow::Owned(method.to_owned()),
+            (None, None) => method,
         }
     }
 }
@@ -423,8 +389,6 @@ impl TaggedSpan {
     /// or one of a filter's own, as ext_authz makes it.
     pub fn child(&self, ids: &mut IdGenerator, name: &[u8], now: u64) -> Self {
         let is_attempt = name.starts_with(b"router ");
-        let asked = self.asked.and_then(|len| self.said.0.get(..len));
-        let asked = asked.filter(|_| is_attempt);
         Self {
             context: SpanContext {
                 span_id: ids.span_id(),
@@ -439,19 +403,10 @@ impl TaggedSpan {
             is_decided_here: false,
             came: self.came.clone(),
             name: (!is_attempt).then(|| String::from_utf8_lossy(name).into_owned()),
-            said: Lines(asked.unwrap_or_default().to_vec()),
-            asked: asked.map(<[u8]>::len),
+            request: self.request.clone().filter(|_| is_attempt),
+            tags: room_for_tags(self.is_sampled()),
+            max_attribute_length: self.max_attribute_length,
         }
-    }
-
-    /// Reads what a span tells of a request.
-    fn ask(&mut self, headers: &impl Extractor) {
-        for name in RequestHead::HEADERS.map(str::as_bytes) {
-            if let Some(value) = headers.header(name) {
-                self.said.push(name, value);
-            }
-        }
-        self.asked = Some(self.said.0.len());
     }
 
     /// Whether it is recorded.
@@ -483,7 +438,7 @@ impl TaggedSpan {
     /// What the host says of a span that is sampled.
     pub fn tag(&mut self, key: &[u8], value: &[u8]) {
         if self.is_sampled() {
-            self.said.push(key, value);
+            self.tags.add_value(key, value, self.max_attribute_length);
         }
     }
 

@@ -3,7 +3,7 @@
 
 use super::stage::{PATIENCE, Stage, stat_name};
 use harness::load::{self, LoadReport};
-use harness::{Behaviour, Code, Garbage, MockCollector};
+use harness::{Behaviour, Code, Garbage, MockCollector, client};
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -102,6 +102,20 @@ fn nothing_is_lost(stage: &Stage, requests: u64, during: impl FnOnce() + Send) {
     let (acknowledged, dropped) = (books.acknowledged, books.dropped);
     assert_eq!((acknowledged, dropped), (requests, 0), "{books:?}");
     assert_eq!(stage.collector.distinct_span_count() as u64, requests);
+}
+
+/// Spans that are made in one go are no more than a small queue holds: two of
+/// each of these requests.
+#[test]
+fn a_small_queue_holds_what_is_made_at_once() {
+    const EXPORTER: &str =
+        "exporter: { otlp_grpc: { cluster: otel-collector }, batch: { max_queue_size: 16 } }";
+    let stage = Stage::gateway_with(|edge| edge.replace(super::stage::EXPORTER, EXPORTER));
+    for _ in 0..12 {
+        assert_eq!(client::get(stage.addr(), "/").status, 200);
+    }
+    let books = Books::closed(&stage, 24, PATIENCE);
+    assert_eq!((books.acknowledged, books.dropped), (24, 0), "{books:?}");
 }
 
 fn refuse() -> Behaviour {
