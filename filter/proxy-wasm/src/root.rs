@@ -326,10 +326,10 @@ fn forget(root_id: u32) {
 
 impl Root {
     /// Streams whose spans are made in one go, if an export takes as many; each
-    /// may have two. The
-    /// code that makes them is long, and between two requests Envoy's takes its
-    /// place in the processor's caches: of sixteen in a row fifteen find it
-    /// there. More gain nothing, and the next request would wait for them.
+    /// may have two. The code that makes them is long, and between two requests
+    /// Envoy's takes its place in the processor's caches: of sixteen in a row
+    /// fifteen find it there. More gain nothing, and the next request would
+    /// wait for them.
     const AT_ONCE: usize = 16;
 
     /// A request came.

@@ -402,7 +402,7 @@ impl TaggedSpan {
             start_unix_nanos: now,
             is_decided_here: false,
             came: self.came.clone(),
-            name: (!is_attempt).then(|| String::from_utf8_lossy(name).into_owned()),
+            name: (!is_attempt).then(|| lossy(name, self.max_attribute_length).into_owned()),
             request: self.request.clone().filter(|_| is_attempt),
             tags: room_for_tags(self.is_sampled()),
             max_attribute_length: self.max_attribute_length,
@@ -431,7 +431,7 @@ impl TaggedSpan {
     /// The name that the host wants.
     pub fn set_name(&mut self, name: &[u8]) {
         if self.is_sampled() {
-            self.name = Some(String::from_utf8_lossy(name).into_owned());
+            self.name = Some(lossy(name, self.max_attribute_length).into_owned());
         }
     }
 
