@@ -71,6 +71,25 @@ pub(crate) fn cut(text: &str, max_length: usize) -> &str {
         .unwrap_or_default()
 }
 
+/// As `split_once`, at a character of ASCII. That searches for any pattern, and
+/// costs more than all else of a short text.
+pub(crate) fn split_ascii(text: &str, at: u8) -> Option<(&str, &str)> {
+    parts(text, text.bytes().position(|byte| byte == at)?)
+}
+
+/// As `rsplit_once`, at a character of ASCII.
+fn rsplit_ascii(text: &str, at: u8) -> Option<(&str, &str)> {
+    parts(text, text.bytes().rposition(|byte| byte == at)?)
+}
+
+fn parts(text: &str, at: usize) -> Option<(&str, &str)> {
+    Some((text.get(..at)?, text.get(at + 1..)?))
+}
+
+fn has_ascii(text: &str, wanted: u8) -> bool {
+    text.bytes().any(|byte| byte == wanted)
+}
+
 /// What a span shows of a query.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum QueryPolicy {
@@ -104,11 +123,25 @@ impl QueryPolicy {
 /// secret still.
 const SEPARATORS: [char; 2] = ['&', ';'];
 
+/// Each parameter of a query.
+fn pairs(query: &str) -> impl Iterator<Item = &str> {
+    let mut left = Some(query);
+    std::iter::from_fn(move || {
+        let all = left.take()?;
+        let end = all.bytes().position(|b| matches!(b, b'&' | b';'));
+        let Some((pair, behind)) = end.and_then(|end| parts(all, end)) else {
+            return Some(all);
+        };
+        left = Some(behind);
+        Some(pair)
+    })
+}
+
 /// The key of `key=value`, without its percent-encoding: `to%6ben` is `token`
 /// to whom it is sent.
 fn decoded_key(pair: &str) -> Cow<'_, str> {
-    let key = pair.split_once('=').map_or(pair, |(key, _)| key);
-    match key.contains('%') {
+    let key = split_ascii(pair, b'=').map_or(pair, |(key, _)| key);
+    match has_ascii(key, b'%') {
         true => percent_decode_str(key).decode_utf8_lossy(),
         false => Cow::Borrowed(key),
     }
@@ -129,8 +162,8 @@ fn redact(query: &str, limit: usize) -> Cow<'_, str> {
     // A character has up to four bytes, so that one behind the limit shows that
     // there was more.
     let shown = cut(query, limit.saturating_add(4));
-    let is_harmless = |pair: &str| !pair.contains('=') || !is_secret(pair);
-    if shown.split(SEPARATORS).all(is_harmless) {
+    let is_harmless = |pair: &str| !has_ascii(pair, b'=') || !is_secret(pair);
+    if pairs(shown).all(is_harmless) {
         return Cow::Borrowed(shown);
     }
     let mut redacted = String::new();
@@ -159,7 +192,7 @@ fn redact(query: &str, limit: usize) -> Cow<'_, str> {
 /// The parameters with these keys.
 fn allow(query: &str, keys: &[String], limit: usize) -> String {
     let mut allowed = String::new();
-    for pair in query.split(SEPARATORS) {
+    for pair in pairs(query) {
         let key = decoded_key(pair);
         if keys.iter().any(|allowed| *allowed == key) {
             if !allowed.is_empty() {
@@ -177,8 +210,8 @@ fn allow(query: &str, keys: &[String], limit: usize) -> String {
 /// A request target, `/path?query`, cut in two. The fragment, which no client
 /// should send, belongs to neither.
 pub(crate) fn split_target(target: &str) -> (&str, Option<&str>) {
-    let target = target.split_once('#').map_or(target, |(t, _)| t);
-    match target.split_once('?') {
+    let target = split_ascii(target, b'#').map_or(target, |(t, _)| t);
+    match split_ascii(target, b'?') {
         Some((path, query)) => (path, Some(query)),
         None => (target, None),
     }
@@ -186,22 +219,20 @@ pub(crate) fn split_target(target: &str) -> (&str, Option<&str>) {
 
 /// An authority, `user@host:port`, without its user.
 pub(crate) fn without_user_info(authority: &str) -> &str {
-    authority
-        .rsplit_once('@')
-        .map_or(authority, |(_, host)| host)
+    rsplit_ascii(authority, b'@').map_or(authority, |(_, host)| host)
 }
 
 /// `host:port`, `[v6]:port`, `host` or `[v6]` as host and port; the brackets
 /// are no part of an address, and an empty port is none (RFC 3986, 3.2).
 pub(crate) fn split_host_port(authority: &str) -> (&str, Option<u16>) {
     if let Some(rest) = authority.strip_prefix('[')
-        && let Some((host, rest)) = rest.split_once(']')
+        && let Some((host, rest)) = split_ascii(rest, b']')
     {
         return (host, rest.strip_prefix(':').and_then(|p| p.parse().ok()));
     }
-    match authority.rsplit_once(':') {
-        Some((host, "")) if !host.contains(':') => (host, None),
-        Some((host, port)) if !host.contains(':') => match port.parse() {
+    match rsplit_ascii(authority, b':') {
+        Some((host, "")) if !has_ascii(host, b':') => (host, None),
+        Some((host, port)) if !has_ascii(host, b':') => match port.parse() {
             Ok(port) => (host, Some(port)),
             Err(_) => (authority, None),
         },

@@ -123,13 +123,17 @@ pub(super) fn record_caller(response: &impl ResponseInfo, span: &mut Span) {
     attributes.set_str(semconv::CLIENT_ADDRESS, address);
     // Without a port the address is from a header, and not the peer's.
     if port.is_some_and(|port| port != 0) {
-        record_peer(&source, attributes);
+        record_peer_address(address, port, attributes);
     }
 }
 
 /// `address:port` of the other end of the connection; a pipe has no port.
 pub(super) fn record_peer(peer: &str, attributes: &mut Attributes) {
     let (address, port) = split_host_port(peer);
+    record_peer_address(address, port, attributes);
+}
+
+fn record_peer_address(address: &str, port: Option<u16>, attributes: &mut Attributes) {
     attributes.set_str(semconv::NETWORK_PEER_ADDRESS, address);
     if let Some(port) = port {
         attributes.set_int(semconv::NETWORK_PEER_PORT, i64::from(port));
