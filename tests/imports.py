@@ -8,7 +8,7 @@ import sys
 
 # Each module of the core may use those above it.
 LAYERS = [
-    ["id", "semconv", "protobuf", "stats", "url", "response_flags", "baggage", "span_name", "retry", "names"],
+    ["id", "semconv", "protobuf", "stats", "url", "response_flags", "baggage", "span_name", "retry", "names", "pairs"],
     ["attribute", "span_context", "trace_state", "document"],
     ["propagation"],
     ["request", "matcher"],

@@ -1,8 +1,9 @@
 //! Attributes: a key and a typed value each, encoded as they are set.
 
+use crate::names::Names;
 use crate::protobuf::{
-    self, key_len, len_delimited_len, next_field, put_bytes, put_fixed64, put_len, put_varint,
-    varint_len,
+    self, DELIMITED, FIXED64, Place, VARINT, key_len, len_delimited_len, next_field, put_bytes,
+    put_fixed64, put_len, put_varint, varint_len,
 };
 use crate::url::{cut, lossy};
 use std::ops::Range;
@@ -66,38 +67,57 @@ impl OwnedValue {
     }
 }
 
-/// Appends one `KeyValue` as field `field`, under 16, of the message around it.
+/// Appends one `KeyValue` as a field of the message around it.
 pub(crate) fn put_key_value(field: u32, key: &str, value: Value<'_>, out: &mut Vec<u8>) {
     let value_len = value.len();
     let len = len_delimited_len(1, key.len()) + len_delimited_len(2, value_len);
     out.reserve(len_delimited_len(field, len));
+    put_len(field, len, out);
+    put_bytes(1, key.as_bytes(), out);
+    put_len(2, value_len, out);
+    value.encode(out);
+}
+
+/// Writes an attribute of which all lengths are below 128, so that each is one
+/// byte.
+fn write_short(
+    key: &str,
+    (value, value_len): (Value<'_>, usize),
+    len: usize,
+    mut place: Place<'_>,
+) {
+    place.put([DELIMITED | SPAN_ATTRIBUTES << 3, len as u8]);
+    place.put([DELIMITED | 1 << 3, key.len() as u8]);
+    place.put_slice(key.as_bytes());
+    place.put([DELIMITED | 2 << 3, value_len as u8]);
     match value {
-        // What nearly all are: all lengths and keys are of one byte.
-        Value::Str(text) if len < 0x80 => {
-            let key_of = |field: u8| field << 3 | 2;
-            let byte = |len: usize| len as u8;
-            out.extend_from_slice(&[key_of(field as u8), byte(len), key_of(1), byte(key.len())]);
-            out.extend_from_slice(key.as_bytes());
-            out.extend_from_slice(&[key_of(2), byte(value_len), key_of(1), byte(text.len())]);
-            out.extend_from_slice(text.as_bytes());
+        Value::Str(text) => {
+            place.put([DELIMITED | 1 << 3, text.len() as u8]);
+            place.put_slice(text.as_bytes());
         }
-        _ => {
-            put_len(field, len, out);
-            put_bytes(1, key.as_bytes(), out);
-            put_len(2, value_len, out);
-            value.encode(out);
+        Value::Bool(b) => place.put([VARINT | 2 << 3, u8::from(b)]),
+        Value::Int(i) => {
+            place.put([VARINT | 3 << 3]);
+            place.put_number(i.cast_unsigned());
+        }
+        Value::Double(d) => {
+            place.put([FIXED64 | 4 << 3]);
+            place.put(d.to_le_bytes());
         }
     }
 }
 
 /// The field of OTLP's `Span` that holds its attributes.
-const SPAN_ATTRIBUTES: u32 = 9;
+const SPAN_ATTRIBUTES: u8 = 9;
 
 /// The attributes of a span: encoded as they are set, so that the end of the
 /// span only copies them.
 #[derive(Clone, Debug)]
 pub struct Attributes {
+    /// All room there is, so that there is a place to write to; what is set
+    /// are the first `len`.
     bytes: Vec<u8>,
+    len: usize,
     dropped: u32,
     max_length: usize,
 }
@@ -106,7 +126,8 @@ impl Attributes {
     /// None yet. Strings will be cut to `max_length` bytes.
     pub fn new(max_length: usize, capacity: usize) -> Self {
         Self {
-            bytes: Vec::with_capacity(capacity),
+            bytes: vec![0; capacity],
+            len: 0,
             dropped: 0,
             max_length,
         }
@@ -114,8 +135,8 @@ impl Attributes {
 
     /// The same, with room for so many bytes more.
     pub(crate) fn clone_with_room(&self, bytes: usize) -> Self {
-        let mut clone = Self::new(self.max_length, self.bytes.len() + bytes);
-        clone.bytes.extend_from_slice(&self.bytes);
+        let mut clone = Self::new(self.max_length, self.len + bytes);
+        clone.extend(self.as_bytes());
         clone.dropped = self.dropped;
         clone
     }
@@ -127,7 +148,27 @@ impl Attributes {
 
     /// Encoded, each as a field of `Span`.
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.bytes
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    /// The place of so many bytes more.
+    fn place(&mut self, len: usize) -> Place<'_> {
+        let start = self.len;
+        self.len += len;
+        if self.len > self.bytes.len() {
+            self.grow();
+        }
+        Place(self.bytes.get_mut(start..self.len).unwrap_or_default())
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        self.bytes.reserve(self.len - self.bytes.len());
+        self.bytes.resize(self.bytes.capacity(), 0);
+    }
+
+    fn extend(&mut self, bytes: &[u8]) {
+        self.place(bytes.len()).put_slice(bytes);
     }
 
     /// How many were cut or left out.
@@ -150,7 +191,17 @@ impl Attributes {
             }
             value => value,
         };
-        put_key_value(SPAN_ATTRIBUTES, key, value, &mut self.bytes);
+        let value_len = value.len();
+        // What nearly all are, twenty of them in a span: here each is a few
+        // moves.
+        match 2 + key.len() + 2 + value_len {
+            len @ ..0x80 => write_short(key, (value, value_len), len, self.place(2 + len)),
+            _ => {
+                self.bytes.truncate(self.len);
+                put_key_value(SPAN_ATTRIBUTES.into(), key, value, &mut self.bytes);
+                self.len = self.bytes.len();
+            }
+        }
     }
 
     /// Sets a string.
@@ -168,10 +219,28 @@ impl Attributes {
         self.set(key, Value::Int(value));
     }
 
-    /// Adds others, which take the place of those with the same keys. Only of
-    /// keys that `may_be_among` them it is looked whether they are.
-    pub fn replace(&mut self, others: &Self, may_be_among: impl Fn(&[u8]) -> bool) {
-        let is_among = |key: &[u8]| Entries::of(&others.bytes).any(|other| other.key == key);
+    /// Adds others, which take the place of those with the same keys. Those are
+    /// among the `common` ones.
+    pub(crate) fn replace(&mut self, others: &Self, common: &Names) {
+        if !common.is_empty() {
+            self.remove(|key| common.has(key) && others.keys().any(|other| other == key));
+        }
+        debug_assert!(
+            !self
+                .keys()
+                .any(|key| others.keys().any(|other| other == key))
+        );
+        self.extend(others.as_bytes());
+        self.dropped = self.dropped.saturating_add(others.dropped);
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        Entries::of(self.as_bytes()).map(|entry| entry.key)
+    }
+
+    /// Removes those whose keys are to be.
+    fn remove(&mut self, is_one: impl Fn(&[u8]) -> bool) {
+        self.bytes.truncate(self.len);
         let mut at = 0;
         while let Some(entry) = (Entries {
             bytes: &self.bytes,
@@ -179,14 +248,13 @@ impl Attributes {
         })
         .next()
         {
-            if may_be_among(entry.key) && is_among(entry.key) {
+            if is_one(entry.key) {
                 self.bytes.drain(entry.range);
             } else {
                 at = entry.range.end;
             }
         }
-        self.bytes.extend_from_slice(&others.bytes);
-        self.dropped = self.dropped.saturating_add(others.dropped);
+        self.len = self.bytes.len();
     }
 }
 
@@ -259,11 +327,11 @@ mod tests {
         let mut others = Attributes::new(1000, 0);
         others.set("b", Value::Bool(true));
         others.set_str("d", "");
-        attributes.replace(&others, |_| true);
+        attributes.replace(&others, &Names::new(&["a", "b", "c", "d"]));
         assert_eq!(keys(&attributes), ["a", "c", "b", "d"]);
         others = Attributes::new(1000, 0);
         others.set_int("a", 1);
-        attributes.replace(&others, |_| true);
+        attributes.replace(&others, &Names::new(&["a", "b", "c", "d"]));
         assert_eq!(keys(&attributes), ["c", "b", "d", "a"]);
     }
 
@@ -277,7 +345,7 @@ mod tests {
         assert_eq!(attributes.dropped(), 2);
         let mut others = Attributes::new(4, 0);
         others.drop_one();
-        attributes.replace(&others, |_| true);
+        attributes.replace(&others, &Names::new(&["a", "b", "c", "d"]));
         assert_eq!(attributes.dropped(), 3);
     }
 }

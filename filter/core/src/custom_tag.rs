@@ -126,7 +126,8 @@ pub struct CustomTags {
     /// Those that a stream says.
     of_stream: Vec<CustomTag>,
     max_tags: usize,
-    names: Names,
+    /// The names that spans may have of themselves.
+    of_spans: Names,
 }
 
 /// The tags of one stream as they are found.
@@ -136,10 +137,12 @@ struct Tagging {
 }
 
 impl CustomTags {
+    /// `is_of_spans` tells whether a span may have an attribute of itself,
     /// `variable` gives a variable of the environment.
     pub fn new(
         tags: Vec<CustomTag>,
         limits: Limits,
+        is_of_spans: impl Fn(&str) -> bool,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Self {
         let max_tags = limits.max_custom_tags;
@@ -147,8 +150,9 @@ impl CustomTags {
             attributes: Attributes::new(limits.max_attribute_length, 0),
             count: 0,
         };
-        let names: Vec<_> = tags.iter().map(|tag| tag.name.as_str()).collect();
-        let names = Names::new(&names);
+        let names = tags.iter().map(|tag| tag.name.as_str());
+        let of_spans: Vec<_> = names.filter(|name| is_of_spans(name)).collect();
+        let of_spans = Names::new(&of_spans);
         let mut of_stream = Vec::new();
         for tag in tags {
             match &tag.source {
@@ -164,7 +168,7 @@ impl CustomTags {
             constants: tagging.count,
             of_stream,
             max_tags,
-            names,
+            of_spans,
         }
     }
 
@@ -228,7 +232,7 @@ impl CustomTags {
         }
         Tags {
             attributes: tagging.attributes,
-            names: &self.names,
+            of_spans: &self.of_spans,
         }
     }
 }
@@ -236,13 +240,13 @@ impl CustomTags {
 /// All tags of one stream.
 pub(crate) struct Tags<'a> {
     attributes: Attributes,
-    names: &'a Names,
+    of_spans: &'a Names,
 }
 
 impl Tags<'_> {
     /// Adds them to a span. They come before what has the same names.
     pub(crate) fn add_to(&self, attributes: &mut Attributes) {
-        attributes.replace(&self.attributes, |key| self.names.has(key));
+        attributes.replace(&self.attributes, self.of_spans);
     }
 }
 

@@ -179,9 +179,9 @@ impl Policy {
                 let caller = extraction.sampling;
                 let has_parent = extraction.parent.is_some();
                 let state = &extraction.trace_state;
-                let sampling =
-                    self.sampler
-                        .decide(caller, has_parent, trace_id, state, request.now);
+                let sampling = self
+                    .sampler
+                    .decide(caller, has_parent, trace_id, state, || request.now());
                 (sampling, Decider::Sampler)
             }
         };

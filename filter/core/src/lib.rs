@@ -32,6 +32,7 @@ pub mod keep;
 pub mod matcher;
 mod names;
 pub mod otlp;
+pub mod pairs;
 pub mod propagation;
 pub mod protobuf;
 pub mod request;

@@ -23,6 +23,11 @@ impl Names {
         1 << length.min(63)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    #[inline]
     pub(crate) fn has(&self, name: &[u8]) -> bool {
         self.lengths & Self::bit(name.len()) != 0 && self.names.iter().any(|n| n.as_bytes() == name)
     }

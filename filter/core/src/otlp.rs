@@ -3,8 +3,8 @@
 //! (opentelemetry-proto, `trace/v1/trace.proto`).
 
 use crate::protobuf::{
-    key_len, len_delimited_len, next_field, put_bytes, put_fixed32, put_fixed64, put_len,
-    put_varint, varint_len,
+    DELIMITED, FIXED64, Place, VARINT, key_len, len_delimited_len, next_field, put_bytes,
+    put_fixed32, put_len, put_varint, varint_len,
 };
 use crate::span::Span;
 use crate::span_context::SpanContext;
@@ -84,11 +84,33 @@ pub(crate) fn scope_span_len(span: &Span) -> usize {
     len_delimited_len(SCOPE_SPANS_SPANS, span_len(span))
 }
 
+/// Appends the first two fields of a span, and of a link.
+fn put_ids(context: &SpanContext, out: &mut Vec<u8>) {
+    let mut ids = [0; 2 + 16 + 2 + 8];
+    let mut place = Place(&mut ids);
+    place.put([DELIMITED | 1 << 3, 16]);
+    place.put(*context.trace_id.as_bytes());
+    place.put([DELIMITED | 2 << 3, 8]);
+    place.put(*context.span_id.as_bytes());
+    out.extend_from_slice(&ids);
+}
+
+/// Appends what stands between a span's name and its attributes.
+fn put_kind_and_times(span: &Span, end_unix_nanos: u64, out: &mut Vec<u8>) {
+    let mut fields = [0; 2 + 9 + 9];
+    let mut place = Place(&mut fields);
+    place.put([VARINT | 6 << 3, span.kind as u8]);
+    place.put([FIXED64 | 7 << 3]);
+    place.put(span.start_unix_nanos.to_le_bytes());
+    place.put([FIXED64 | 8 << 3]);
+    place.put(end_unix_nanos.to_le_bytes());
+    out.extend_from_slice(&fields);
+}
+
 /// Appends a span that ended at `end_unix_nanos` as one of a `ScopeSpans`.
 pub(crate) fn put_span(span: &Span, end_unix_nanos: u64, out: &mut Vec<u8>) {
     put_len(SCOPE_SPANS_SPANS, span_len(span), out);
-    put_bytes(1, span.context.trace_id.as_bytes(), out);
-    put_bytes(2, span.context.span_id.as_bytes(), out);
+    put_ids(&span.context, out);
     if !span.trace_state.is_empty() {
         put_bytes(3, span.trace_state.as_bytes(), out);
     }
@@ -98,9 +120,7 @@ pub(crate) fn put_span(span: &Span, end_unix_nanos: u64, out: &mut Vec<u8>) {
     if !span.name.is_empty() {
         put_bytes(5, span.name.as_bytes(), out);
     }
-    put_varint(6, span.kind as u64, out);
-    put_fixed64(7, span.start_unix_nanos, out);
-    put_fixed64(8, end_unix_nanos, out);
+    put_kind_and_times(span, end_unix_nanos, out);
     out.extend_from_slice(span.attributes.as_bytes());
     if span.attributes.dropped() > 0 {
         put_varint(10, u64::from(span.attributes.dropped()), out);
@@ -108,8 +128,7 @@ pub(crate) fn put_span(span: &Span, end_unix_nanos: u64, out: &mut Vec<u8>) {
     if let Some(link) = &span.link {
         put_len(LINKS, link_len(link), out);
         let (context, trace_state) = link;
-        put_bytes(1, context.trace_id.as_bytes(), out);
-        put_bytes(2, context.span_id.as_bytes(), out);
+        put_ids(context, out);
         if !trace_state.is_empty() {
             put_bytes(3, trace_state.as_bytes(), out);
         }

@@ -5,6 +5,7 @@ pub mod b3;
 pub mod w3c;
 
 use crate::id::SpanId;
+use crate::pairs::Pairs;
 use crate::span_context::{SpanContext, TraceFlags};
 use crate::trace_state::TraceState;
 
@@ -19,6 +20,21 @@ pub trait Extractor {
     /// The first line with this name.
     fn header(&self, name: &[u8]) -> Option<&[u8]> {
         self.headers().find_map(|(n, v)| (n == name).then_some(v))
+    }
+
+    /// All of them in one buffer, if that is how the host gave them.
+    fn as_pairs(&self) -> Option<&Pairs> {
+        None
+    }
+}
+
+impl Extractor for Pairs {
+    fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.lines()
+    }
+
+    fn as_pairs(&self) -> Option<&Pairs> {
+        Some(self)
     }
 }
 

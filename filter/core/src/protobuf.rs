@@ -2,6 +2,7 @@
 
 use prost::encoding::{WireType, decode_key, decode_varint};
 pub(crate) use prost::encoding::{encoded_len_varint as varint_len, key_len};
+use std::mem::take;
 
 pub(crate) fn len_delimited_len(field: u32, len: usize) -> usize {
     key_len(field) + varint_len(len as u64) + len
@@ -46,6 +47,43 @@ pub(crate) fn put_fixed64(field: u32, value: u64, out: &mut Vec<u8>) {
 pub(crate) fn put_fixed32(field: u32, value: u32, out: &mut Vec<u8>) {
     put_key(field, WireType::ThirtyTwoBit, out);
     out.extend_from_slice(&value.to_le_bytes());
+}
+
+// Wire types, for names of fields that are one byte.
+pub(crate) const VARINT: u8 = WireType::Varint as u8;
+pub(crate) const FIXED64: u8 = WireType::SixtyFourBit as u8;
+pub(crate) const DELIMITED: u8 = WireType::LengthDelimited as u8;
+
+/// A place for what is so many bytes long, written from its front on: what is
+/// appended piece by piece asks at each whether there is room. What does not fit
+/// is not written.
+pub(crate) struct Place<'a>(pub(crate) &'a mut [u8]);
+
+impl Place<'_> {
+    #[inline(always)]
+    pub(crate) fn put<const N: usize>(&mut self, bytes: [u8; N]) {
+        if let Some((head, rest)) = take(&mut self.0).split_first_chunk_mut() {
+            *head = bytes;
+            self.0 = rest;
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn put_slice(&mut self, bytes: &[u8]) {
+        if let Some((head, rest)) = take(&mut self.0).split_at_mut_checked(bytes.len()) {
+            head.copy_from_slice(bytes);
+            self.0 = rest;
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn put_number(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.put([number as u8 | 0x80]);
+            number >>= 7;
+        }
+        self.put([number as u8]);
+    }
 }
 
 /// What a field of a message holds.

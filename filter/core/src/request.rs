@@ -18,19 +18,19 @@ pub enum Direction {
     Unspecified,
 }
 
-/// The side of the proxy as the host tells it with a request, or how to ask for
-/// it: few decisions need it, and a host can be dear to ask.
+/// Something that the host tells with a request, or how to ask for it: few
+/// decisions need it, and a host can be dear to ask.
 #[derive(Clone, Copy, Debug)]
-pub enum Told {
+pub enum Told<T> {
     /// It is known.
-    Known(Direction),
+    Known(T),
     /// This asks the host.
-    Ask(fn() -> Direction),
+    Ask(fn() -> T),
 }
 
-impl From<Direction> for Told {
-    fn from(direction: Direction) -> Self {
-        Self::Known(direction)
+impl<T> From<T> for Told<T> {
+    fn from(known: T) -> Self {
+        Self::Known(known)
     }
 }
 
@@ -208,24 +208,29 @@ pub struct Request<'a, H, I> {
     /// What the host knows beside them.
     pub info: &'a I,
     /// The side of the proxy.
-    pub direction: Cell<Told>,
+    pub direction: Cell<Told<Direction>>,
     /// Unix time in nanoseconds.
-    pub now: u64,
+    pub now: Cell<Told<u64>>,
 }
 
 impl<H, I> Request<'_, H, I> {
     /// The side of the proxy, asked for once.
     pub fn direction(&self) -> Direction {
-        direction(&self.direction)
+        told(&self.direction)
+    }
+
+    /// The time that it came, which is when this is first called.
+    pub fn now(&self) -> u64 {
+        told(&self.now)
     }
 }
 
 /// Asks for it once.
-pub(crate) fn direction(told: &Cell<Told>) -> Direction {
-    let direction = match told.get() {
-        Told::Known(direction) => direction,
+pub(crate) fn told<T: Copy>(told: &Cell<Told<T>>) -> T {
+    let answer = match told.get() {
+        Told::Known(answer) => answer,
         Told::Ask(ask) => ask(),
     };
-    told.set(Told::Known(direction));
-    direction
+    told.set(Told::Known(answer));
+    answer
 }

@@ -79,6 +79,10 @@ impl<'a> OtelState<'a> {
     }
 
     fn get(self, key: &str) -> Option<&'a str> {
+        // As most are.
+        if self.0.is_empty() {
+            return None;
+        }
         self.fields().find_map(|(k, v)| (k == key).then_some(v))
     }
 
@@ -237,7 +241,7 @@ impl Sampler {
         has_parent: bool,
         trace_id: TraceId,
         state: &TraceState<'_>,
-        now_unix_nanos: u64,
+        now_unix_nanos: impl FnOnce() -> u64,
     ) -> Decision {
         let by_caller = |sampled| Decision {
             sampled,
@@ -272,7 +276,7 @@ impl Sampler {
         {
             // With a limit the share of all that is sampled is not the ratio.
             decision.threshold = Threshold::Clear;
-            if !limit.admits(now_unix_nanos) {
+            if !limit.admits(now_unix_nanos()) {
                 decision.sampled = false;
                 decision.reason = Reason::RateLimited;
             }

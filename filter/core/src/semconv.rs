@@ -121,6 +121,23 @@ pub const SIDESPAN_UPSTREAM_TLS_PEER: &str = "sidespan.upstream.tls_peer";
 /// Who the caller's certificate belongs to.
 pub const SIDESPAN_DOWNSTREAM_TLS_PEER: &str = "sidespan.downstream.tls_peer";
 
+/// Whether an attribute has the name of one of those that spans have of
+/// themselves, or one like theirs.
+pub fn is_of_spans(name: &str) -> bool {
+    const NAMESPACES: [&str; 9] = [
+        "http.",
+        "url.",
+        "server.",
+        "client.",
+        "network.",
+        "user_agent.",
+        "error.",
+        "rpc.",
+        "sidespan.",
+    ];
+    name == COMPONENT || NAMESPACES.iter().any(|of| name.starts_with(of))
+}
+
 /// The names of gRPC's status codes, by code
 /// (<https://grpc.github.io/grpc/core/md_doc_statuscodes.html>).
 pub const GRPC_STATUS_NAMES: [&str; 17] = [

@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::decision::{Decider, Decision, Policy, Verdict};
 use crate::id::IdGenerator;
 use crate::propagation::{ContextHeaders, Extraction, Extractor, Injector, Propagator};
-use crate::request::{Request, RequestHead, RequestInfo, ResponseInfo, Told};
+use crate::request::{Direction, Request, RequestHead, RequestInfo, ResponseInfo, Told};
 use crate::resource::Environment;
 use crate::rule::Rules;
 use crate::sampler::{self, Threshold};
@@ -62,8 +62,8 @@ impl SpanSource {
         &mut self,
         headers: &impl Extractor,
         info: &impl RequestInfo,
-        direction: impl Into<Told>,
-        now: u64,
+        direction: impl Into<Told<Direction>>,
+        now: impl Into<Told<u64>>,
         injector: &mut impl Injector,
     ) -> Started {
         let (mut head, mut context) = (RequestHead::default(), ContextHeaders::default());
@@ -78,7 +78,7 @@ impl SpanSource {
             head,
             info,
             direction: Cell::new(direction.into()),
-            now,
+            now: Cell::new(now.into()),
         };
         let foreign_state = extraction.trace_state.clone();
         let decision = self.policy.decide(&request, &mut extraction, &mut self.ids);
@@ -95,7 +95,11 @@ impl SpanSource {
             flags: decision.flags,
         };
         let is_recorded = context.flags.is_sampled() || self.recorder.may_keep();
-        let own_id = is_recorded.then(|| self.ids.span_id());
+        let own_id = is_recorded.then(|| {
+            // To write headers takes time.
+            request.now();
+            self.ids.span_id()
+        });
         let trace_state = sampler::rewrite(&extraction.trace_state, decision.threshold);
         let caller = extraction.parent.map(|parent| parent.span_id);
         // What lies behind hangs below the span of the call upstream, if that

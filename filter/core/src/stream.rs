@@ -15,7 +15,7 @@ use crate::id::SpanId;
 use crate::keep::Keep;
 use crate::names::Names;
 use crate::propagation::Extractor;
-use crate::request::{self, Direction, Request, RequestHead, RequestInfo, ResponseInfo, Told};
+use crate::request::{Direction, Request, RequestHead, RequestInfo, ResponseInfo, Told, told};
 use crate::resource::{Environment, is_istio, is_istio_gateway};
 use crate::semconv;
 use crate::span::{Limits, Parent, Span, SpanKind};
@@ -24,7 +24,7 @@ use crate::span_name::{Field, SpanName};
 use crate::url::{QueryPolicy, cut, lossy};
 use envoy::EnvoyNames;
 use http::Methods;
-use kept::Kept;
+use kept::KeptRequest;
 use outcome::Outcome;
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -105,10 +105,10 @@ pub struct StreamTracer {
     pub(crate) link: Option<(SpanContext, String)>,
     /// The rule that decided, if one did.
     pub(crate) rule: Option<usize>,
-    direction: Cell<Told>,
+    direction: Cell<Told<Direction>>,
     start_unix_nanos: u64,
     is_plain: bool,
-    request: Kept,
+    request: KeptRequest,
 }
 
 /// The spans of a stream that has ended.
@@ -145,7 +145,7 @@ impl StreamTracer {
 
 /// What a request and its response are to the span that is made of them.
 struct Story<'a, R> {
-    request: &'a Kept,
+    request: &'a KeptRequest,
     head: RequestHead<'a>,
     /// If it is one of those that are told by name.
     method: Option<&'a Cow<'static, str>>,
@@ -162,9 +162,9 @@ impl Recorder {
         rules: Vec<String>,
         environment: &impl Environment,
     ) -> Self {
-        let tags = CustomTags::new(custom_tags, config.limits, |name| {
-            environment.variable(name)
-        });
+        let is_of_spans = |name: &str| config.attributes.is_envoy() || semconv::is_of_spans(name);
+        let variable = |name: &str| environment.variable(name);
+        let tags = CustomTags::new(custom_tags, config.limits, is_of_spans, variable);
         let of_envoy: &[_] = match config.attributes.is_envoy() {
             true => &EnvoyNames::HEADERS,
             false => &[],
@@ -229,11 +229,11 @@ impl Recorder {
             link: None,
             rule: None,
             direction: request.direction.clone(),
-            start_unix_nanos: request.now,
+            start_unix_nanos: request.now(),
             is_plain: self.is_plain
                 && !request.head.is_grpc()
                 && !http::Bodies::of(&request.head).is_open(),
-            request: Kept::of(
+            request: KeptRequest::of(
                 request.headers,
                 &self.asked,
                 self.config.limits.max_attribute_length,
@@ -259,7 +259,7 @@ impl Recorder {
             outcome: Outcome::read(response, is_grpc),
             head,
         };
-        let direction = || request::direction(&stream.direction);
+        let direction = || told(&stream.direction);
         let kind = self.kind(direction);
         let mut keep_reason = None;
         if !stream.is_sampled() {

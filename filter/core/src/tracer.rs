@@ -6,7 +6,7 @@ use crate::decision::Decision;
 use crate::delivery::{Delivery, ExportEnd};
 use crate::exporter::{Callout, CalloutId, CalloutOutcome, Target};
 use crate::propagation::{Extractor, Injector};
-use crate::request::{RequestInfo, ResponseInfo, Told};
+use crate::request::{Direction, RequestInfo, ResponseInfo, Told};
 use crate::resource::Environment;
 use crate::source::{SpanSource, Started};
 use crate::stats::{Level, Stats};
@@ -44,8 +44,8 @@ impl Tracer {
         &mut self,
         headers: &impl Extractor,
         info: &impl RequestInfo,
-        direction: impl Into<Told>,
-        now: u64,
+        direction: impl Into<Told<Direction>>,
+        now: impl Into<Told<u64>>,
         injector: &mut impl Injector,
     ) -> Started {
         self.source

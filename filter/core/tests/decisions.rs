@@ -479,7 +479,13 @@ fn limited(per_second: u32) -> Sampler {
 
 fn admits(sampler: &mut Sampler, now: u64) -> bool {
     let id = TraceId::from_bytes([7; 16]).unwrap();
-    let decision = sampler.decide(SamplingState::Deferred, false, id, &TraceState::EMPTY, now);
+    let decision = sampler.decide(
+        SamplingState::Deferred,
+        false,
+        id,
+        &TraceState::EMPTY,
+        || now,
+    );
     assert_eq!(decision.sampled, decision.reason != Reason::RateLimited);
     assert_eq!(decision.threshold, Threshold::Clear);
     decision.sampled
@@ -588,7 +594,11 @@ fn the_limit_is_on_new_traces() {
     ] {
         for _ in 0..10 {
             let state = &TraceState::EMPTY;
-            assert!(sampler.decide(caller, has_parent, id, state, START).sampled);
+            assert!(
+                sampler
+                    .decide(caller, has_parent, id, state, || START)
+                    .sampled
+            );
         }
     }
     assert!(!admits(&mut sampler, START));

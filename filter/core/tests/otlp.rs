@@ -242,7 +242,9 @@ fn batches_are_cut_in_order() {
 /// string and of the message around it.
 #[test]
 fn bytes_are_canonical() {
-    for length in [0, 1, 100, 127, 128, 129, 1000, 1023, 1024, 5000] {
+    // From 90 on, an attribute needs a second byte for one of its lengths.
+    let lengths = [0, 1].into_iter().chain(90..130);
+    for length in lengths.chain([1000, 1023, 1024, 5000]) {
         for count in [1, 2, 40] {
             let config = common::config(json!({"max_export_batch_size": count}), json!({}));
             let mut tracer = common::tracer(&config);

@@ -196,7 +196,7 @@ fn passes_propagator(row: &Row) {
     let (has_parent, state) = (extraction.parent.is_some(), &extraction.trace_state);
     let any_id = common::trace_id("c0ffee00c0ffee00c0ffee00c0ffee00");
     let sampled = Sampler::default()
-        .decide(extraction.sampling, has_parent, any_id, state, 0)
+        .decide(extraction.sampling, has_parent, any_id, state, || 0)
         .sampled;
     assert_eq!(Some(sampled), expect["sampled"].as_bool());
     if let (Some(parent), Some(random)) = (extraction.parent, expect["random"].as_bool()) {

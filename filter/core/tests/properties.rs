@@ -19,8 +19,9 @@ use prost::Message as _;
 use serde_json::{Value, json};
 use sidespan_core::config::Config;
 use sidespan_core::id::{SpanId, TraceId};
+use sidespan_core::pairs::Pairs;
 use sidespan_core::propagation::w3c::parse_traceparent;
-use sidespan_core::propagation::{Format, Propagator, SamplingState};
+use sidespan_core::propagation::{Extractor as _, Format, Propagator, SamplingState};
 use sidespan_core::request::Direction;
 use sidespan_core::span_context::{SpanContext, TraceFlags};
 use sidespan_core::trace_state::TraceState;
@@ -660,6 +661,7 @@ proptest! {
             upstream,
             ..Response::default()
         };
+        prop_assert!(Pairs(lines.in_one_buffer()).headers().eq(lines.headers()));
         let mut tracer = common::tracer_of_single_spans();
         let (stream, _) = request(&mut tracer, &lines, &info, direction, 1);
         tracer.on_end(stream.expect("sampled"), &response.to(&info), 2);
@@ -671,5 +673,29 @@ proptest! {
         for value in attributes.values().filter_map(Value::as_str) {
             prop_assert!(value.len() <= 1024);
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(config(4000))]
+
+    /// Of a buffer that is none of header lines, no more lines are read than it
+    /// has sizes for, and none from beyond its end.
+    #[test]
+    fn any_buffer_is_read_within_its_bounds(
+        mut buffer in headers().prop_map(|headers| headers.in_one_buffer()),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+        end in any::<prop::sample::Index>(),
+    ) {
+        for (at, byte) in changes {
+            let at = at.index(buffer.len());
+            buffer[at] = byte;
+        }
+        buffer.truncate(end.index(buffer.len() + 1));
+        let pairs = Pairs(buffer.clone());
+        let lines: Vec<_> = pairs.headers().collect();
+        prop_assert!(lines.len() <= buffer.len() / 8);
+        let read: usize = lines.iter().map(|(name, value)| name.len() + value.len()).sum();
+        prop_assert!(read <= buffer.len());
     }
 }

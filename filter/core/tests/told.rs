@@ -18,7 +18,10 @@ use common::{Headers, Host, Info, Nowhere, Response};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::{Value, json};
+use sidespan_core::pairs::Pairs;
+use sidespan_core::propagation::Injector;
 use sidespan_core::request::{Direction, Told};
+use sidespan_core::source::Started;
 use sidespan_core::stream::StreamTracer;
 use sidespan_core::tracer::Tracer;
 use std::cell::Cell;
@@ -30,7 +33,7 @@ fn nobody_asks() -> Direction {
     panic!("it need not be known yet")
 }
 
-fn start(keys: &Value, direction: Told) -> (Tracer, StreamTracer, Headers) {
+fn start(keys: &Value, direction: Told<Direction>) -> (Tracer, StreamTracer, Headers) {
     let mut tracer = Tracer::new(configured(keys), &Host::default(), [7; 32]);
     let lines = get("/orders/4711");
     let mut upstream = lines.clone();
@@ -137,6 +140,49 @@ fn a_rule_asks_for_the_direction() {
     assert_eq!(end(tracer, stream)[0].kind(), SpanKind::Client);
 }
 
+/// A host can be dear to ask.
+#[test]
+fn what_has_no_span_needs_no_time() {
+    let nobody_asks = || -> u64 { panic!("it is not needed") };
+    let disabled = json!([{"match": {"path": {"prefix": "/"}}, "action": "disable"}]);
+    for keys in [
+        json!({"sampler": {"ratio": 0}}),
+        json!({"rules": disabled}),
+        json!({"propagation": {"incoming": "require"}}),
+    ] {
+        let mut tracer = Tracer::new(configured(&keys), &Host::default(), [7; 32]);
+        let (lines, info) = (get("/orders/4711"), Info::default());
+        let now = Told::Ask(nobody_asks);
+        let started = tracer.on_request(&lines, &info, Direction::Inbound, now, &mut Nowhere);
+        assert!(started.stream.is_none(), "{keys}");
+    }
+}
+
+/// A span starts when its request comes, and not when it goes on.
+#[test]
+fn the_time_is_asked_for_once_and_before_headers_are_written() {
+    thread_local!(static NOW: Cell<u64> = const { Cell::new(START) });
+    struct Slow;
+    impl Injector for Slow {
+        fn set(&mut self, _: &'static str, _: &str) {
+            NOW.set(NOW.get() + 1);
+        }
+        fn remove(&mut self, _: &'static str) {}
+    }
+    let ask = || NOW.replace(NOW.get() + 1);
+    // The limit asks first.
+    for keys in [json!({}), json!({"sampler": {"max_traces_per_second": 10}})] {
+        NOW.set(START);
+        let mut tracer = Tracer::new(configured(&keys), &Host::default(), [7; 32]);
+        let (lines, info) = (get("/orders/4711"), Info::default());
+        let now = Told::Ask(ask);
+        let started = tracer.on_request(&lines, &info, Direction::Inbound, now, &mut Slow);
+        assert_eq!(NOW.get(), START + 2, "one question, one header");
+        let spans = end(tracer, started.stream.expect("sampled"));
+        assert_eq!(spans[0].start_time_unix_nano, START);
+    }
+}
+
 /// Streams can be open for long, and thousands of them; and of a host that is
 /// cut within a user's password, nothing may be told.
 #[test]
@@ -150,13 +196,14 @@ fn of_a_long_header_little_is_kept() {
             .0
             .push((name.as_bytes().to_vec(), value.as_bytes().to_vec()));
         let mut stream = None;
-        let allocated = measure(|| {
-            let direction = Direction::Inbound;
-            let started =
-                tracer.on_request(&lines, &Info::default(), direction, START, &mut Nowhere);
-            stream = started.stream;
-        });
-        assert!(allocated.bytes_current < 20_000, "{name}: {allocated:?}");
+        let mut start = |lines: &dyn Fn(&mut Tracer) -> Started| {
+            let allocated = measure(|| stream = lines(&mut tracer).stream);
+            assert!(allocated.bytes_current < 20_000, "{name}: {allocated:?}");
+        };
+        let (info, direction) = (Info::default(), Direction::Inbound);
+        let pairs = Pairs(lines.in_one_buffer());
+        start(&|tracer| tracer.on_request(&pairs, &info, direction, START, &mut Nowhere));
+        start(&|tracer| tracer.on_request(&lines, &info, direction, START, &mut Nowhere));
         end(tracer, stream.expect("sampled")).remove(0)
     };
     let text = |span: &Span, key: &str| {

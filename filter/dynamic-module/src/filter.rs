@@ -10,7 +10,7 @@ use crate::reply;
 use crate::stats::Metrics;
 use sidespan_core::config::{Config, RouteConfig};
 use sidespan_core::propagation::{Extractor, Injector};
-use sidespan_core::request::{Direction, End, MetadataKind, RequestInfo, ResponseInfo};
+use sidespan_core::request::{self, Direction, End, MetadataKind, RequestInfo, ResponseInfo};
 use sidespan_core::response_flags::ResponseFlags;
 use sidespan_core::source::SpanSource;
 use sidespan_core::stream::StreamTracer;
@@ -256,7 +256,8 @@ impl HttpFilter {
         let source = worker.source(&tracing.config, self.route.as_ref());
         let mut written = Written::default();
         let info = Request(stream);
-        let started = source.on_request(&request, &info, direction, now(), &mut written);
+        let now = request::Told::Ask(now);
+        let started = source.on_request(&request, &info, direction, now, &mut written);
         if ffi::is_debug() {
             let line = source.line(&request, &started.decision);
             ffi::log(LogLevel::Debug, &format!("sidespan: {line}"));

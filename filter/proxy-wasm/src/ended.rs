@@ -4,8 +4,8 @@
 //! same whether it is for one property or for ten, and each answer little.
 
 use crate::host::{self, Expression, Map};
-use crate::http::Pairs;
 use sidespan_core::document;
+use sidespan_core::pairs::Pairs;
 use sidespan_core::propagation::Extractor;
 use sidespan_core::request::{Direction, End, MetadataKind, ResponseInfo};
 use sidespan_core::response_flags::ResponseFlags;
@@ -286,12 +286,12 @@ impl ResponseInfo for Ended<'_> {
     }
 
     fn response_header(&self, name: &str) -> Option<&[u8]> {
-        let read = || Pairs::of(Map::ResponseHeaders);
+        let read = || host::header_pairs(Map::ResponseHeaders);
         self.headers.get_or_init(read).header(name.as_bytes())
     }
 
     fn response_trailer(&self, name: &str) -> Option<&[u8]> {
-        let read = || Pairs::of(Map::ResponseTrailers);
+        let read = || host::header_pairs(Map::ResponseTrailers);
         self.trailers.get_or_init(read).header(name.as_bytes())
     }
 

@@ -4,7 +4,6 @@
 
 use crate::ended::Question;
 use crate::host::{self, Map};
-use crate::http::Pairs;
 use sidespan_core::config::Config;
 use sidespan_core::propagation::Extractor;
 use std::cell::Cell;
@@ -20,7 +19,7 @@ pub(crate) fn on_configure(config: &Config) {
 }
 
 pub(crate) fn on_request_headers() {
-    let request = Pairs::of(Map::RequestHeaders);
+    let request = host::header_pairs(Map::RequestHeaders);
     if request.header(b":method").is_some() {
         const CONTEXT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
         host::replace_header(Map::RequestHeaders, "traceparent", CONTEXT);

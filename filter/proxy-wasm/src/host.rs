@@ -7,6 +7,7 @@
 //! headers are read in place, from one buffer.
 #![allow(unsafe_code)]
 
+use sidespan_core::pairs::Pairs;
 use std::alloc::Layout;
 use std::time::Duration;
 
@@ -296,13 +297,13 @@ pub(crate) fn buffer(buffer: Buffer, max_size: usize) -> Vec<u8> {
     .unwrap_or_default()
 }
 
-/// All headers of a map, in the layout that [`crate::http::Pairs`] reads.
-pub(crate) fn header_pairs(map: Map) -> Vec<u8> {
-    returned(|data, size| {
+/// All headers of a map.
+pub(crate) fn header_pairs(map: Map) -> Pairs {
+    let pairs = returned(|data, size| {
         // SAFETY: `returned` gives places to write to.
         unsafe { proxy_get_header_map_pairs(map as u32, data, size) }
-    })
-    .unwrap_or_default()
+    });
+    Pairs(pairs.unwrap_or_default())
 }
 
 /// Sets a header in place of every line it has.
@@ -362,8 +363,7 @@ impl Expression {
     }
 
     /// Its value for the current stream: of a list, each one as the name in a
-    /// pair of what [`crate::http::Pairs`] reads. `None` if any part of it has
-    /// no value.
+    /// pair of [`Pairs`]. `None` if any part of it has no value.
     pub(crate) fn evaluate(&self) -> Option<Vec<u8>> {
         foreign_function("expr_evaluate", &self.0)
     }

@@ -6,7 +6,6 @@ use sidespan_core::propagation::{Extractor, Injector};
 use sidespan_core::request::RequestInfo;
 use sidespan_core::stream::StreamTracer;
 use std::cell::RefCell;
-use std::ops::Range;
 
 /// A stream that something is to be done for once it goes on.
 struct Stream {
@@ -124,7 +123,7 @@ pub(crate) fn on_log(context_id: u32) {
 #[cfg(feature = "trap")]
 #[allow(clippy::panic)]
 fn trap(place: &[u8]) {
-    if Pairs::of(Map::RequestHeaders).header(b"x-trap") == Some(place) {
+    if host::header_pairs(Map::RequestHeaders).header(b"x-trap") == Some(place) {
         panic!("as the request asked");
     }
 }
@@ -134,7 +133,7 @@ fn trap(place: &[u8]) {
 fn start(root_id: u32) -> Option<Stream> {
     #[cfg(feature = "trap")]
     trap(b"request");
-    let request = Pairs::of(Map::RequestHeaders);
+    let request = host::header_pairs(Map::RequestHeaders);
     // A request that Envoy could not read has no headers at all.
     request.header(b":method")?;
     root::with(root_id, |root| {
@@ -147,45 +146,6 @@ fn start(root_id: u32) -> Option<Stream> {
         (stream.tracer.is_some() || stream.response_header.is_some()).then_some(stream)
     })
     .flatten()
-}
-
-/// All lines of a header map in one buffer: their number, the sizes of
-/// each name and value, then each name and value with a zero byte behind it.
-pub(crate) struct Pairs(pub(crate) Vec<u8>);
-
-impl Pairs {
-    pub(crate) fn of(map: Map) -> Self {
-        Self(host::header_pairs(map))
-    }
-
-    /// Where each name and its value stand.
-    pub(crate) fn places(&self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
-        let (count, rest) = self.0.split_first_chunk().unwrap_or((&[0; 4], &[]));
-        let count = u32::from_le_bytes(*count) as usize;
-        let sizes = count
-            .checked_mul(8)
-            .and_then(|size| rest.get(..size))
-            .unwrap_or_default();
-        let mut at = size_of::<u32>() + sizes.len();
-        let mut next = move |size: &[u8]| {
-            let size = u32::from_le_bytes(size.try_into().ok()?) as usize;
-            let end = at.checked_add(size)?;
-            let place = at..end;
-            at = end.checked_add(1)?;
-            Some(place)
-        };
-        sizes.chunks_exact(8).map_while(move |sizes| {
-            let (name, value) = sizes.split_at_checked(4)?;
-            Some((next(name)?, next(value)?))
-        })
-    }
-}
-
-impl Extractor for Pairs {
-    fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.places()
-            .map_while(|(name, value)| Some((self.0.get(name)?, self.0.get(value)?)))
-    }
 }
 
 /// Writes to the headers of the current stream's request.

@@ -4,7 +4,6 @@
 use crate::ended::{self, Answer, Ended, Question};
 use crate::floor;
 use crate::host::{self, Buffer, LogLevel, Map, Metric, MetricType, NotSent};
-use crate::http::Pairs;
 use crate::shared;
 use sidespan_core::decision::Decision;
 use sidespan_core::document;
@@ -277,8 +276,8 @@ pub(crate) fn on_http_call_response(root_id: u32, token: u32, is_answered: bool)
         on_callout_end(root_id, token, CalloutOutcome::Reset);
         return;
     }
-    let headers = Pairs::of(Map::CallResponseHeaders);
-    let trailers = Pairs::of(Map::CallResponseTrailers);
+    let headers = host::header_pairs(Map::CallResponseHeaders);
+    let trailers = host::header_pairs(Map::CallResponseTrailers);
     let outcome = CalloutOutcome::Answered {
         headers: &headers.headers().collect::<Vec<_>>(),
         body: &host::buffer(Buffer::CallResponseBody, MAX_BODY),
@@ -339,11 +338,11 @@ impl Root {
         info: &impl RequestInfo,
         injector: &mut impl Injector,
     ) -> Started {
-        // As a rule it is told at the end, with all the rest.
-        let direction = Told::Ask(ended::direction);
+        // As a rule the direction is told at the end, with all the rest.
+        let (direction, now) = (Told::Ask(ended::direction), Told::Ask(host::now));
         let started = self
             .tracer
-            .on_request(request, info, direction, host::now(), injector);
+            .on_request(request, info, direction, now, injector);
         if self.is_debug {
             let line = self.tracer.line(request, &started.decision);
             host::log(LogLevel::Debug, &format!("sidespan: {line}"));

@@ -61,7 +61,7 @@ fn through(propagator: &Propagator, request: &Headers) {
     let trace_id = parent.map_or_else(|| ids.trace_id(), |parent| parent.trace_id);
     let (has_parent, state) = (parent.is_some(), &extraction.trace_state);
     let sampled = Sampler::default()
-        .decide(extraction.sampling, has_parent, trace_id, state, 0)
+        .decide(extraction.sampling, has_parent, trace_id, state, || 0)
         .sampled;
     let context = SpanContext {
         trace_id,

@@ -1,6 +1,7 @@
 //! What is kept of a request until its stream ends.
 
 use crate::names::Names;
+use crate::pairs::{self, Pairs};
 use crate::propagation::Extractor;
 use crate::request::RequestHead;
 
@@ -84,14 +85,68 @@ fn most(length: usize) -> usize {
 
 impl Extractor for Kept {
     fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let mut rest = self.0.as_slice();
-        std::iter::from_fn(move || {
-            let (name, after) = rest.split_first_chunk()?;
-            let (value, after) = after.split_first_chunk()?;
-            let (name, after) = after.split_at_checked(u32::from_le_bytes(*name) as usize)?;
-            let (value, after) = after.split_at_checked(u32::from_le_bytes(*value) as usize)?;
-            rest = after;
-            Some((name, value))
-        })
+        Headers(&self.0)
+    }
+}
+
+struct Headers<'a>(&'a [u8]);
+
+impl<'a> Iterator for Headers<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (name, after) = self.0.split_first_chunk()?;
+        let (value, after) = after.split_first_chunk()?;
+        let (name, after) = after.split_at_checked(u32::from_le_bytes(*name) as usize)?;
+        let (value, after) = after.split_at_checked(u32::from_le_bytes(*value) as usize)?;
+        self.0 = after;
+        Some((name, value))
+    }
+}
+
+/// A request until its stream ends.
+#[derive(Debug)]
+pub(super) enum KeptRequest {
+    /// All of it, as the host gave it, which is less work than to choose.
+    Whole(Pairs),
+    /// What is asked for.
+    Asked(Kept),
+}
+
+impl KeptRequest {
+    /// As large as requests of browsers are, but for long cookies: a peer that
+    /// holds thousands of streams open does not fill the memory.
+    const MAX_WHOLE: usize = 2048;
+
+    pub(super) fn of(request: &impl Extractor, asked: &Names, max_attribute_length: usize) -> Self {
+        match request.as_pairs() {
+            Some(pairs) if pairs.0.len() <= Self::MAX_WHOLE => Self::Whole(pairs.clone()),
+            _ => Self::Asked(Kept::of(request, asked, max_attribute_length)),
+        }
+    }
+}
+
+impl Extractor for KeptRequest {
+    fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        match self {
+            Self::Whole(pairs) => Lines::Whole(pairs.lines()),
+            Self::Asked(kept) => Lines::Asked(Headers(&kept.0)),
+        }
+    }
+}
+
+enum Lines<'a> {
+    Whole(pairs::Lines<'a>),
+    Asked(Headers<'a>),
+}
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Whole(lines) => lines.next(),
+            Self::Asked(headers) => headers.next(),
+        }
     }
 }

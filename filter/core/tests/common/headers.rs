@@ -49,6 +49,22 @@ impl Headers {
             .collect()
     }
 
+    /// All lines as proxy-wasm's hosts give them, in the layout of
+    /// `sidespan_core::pairs::Pairs`.
+    pub(crate) fn in_one_buffer(&self) -> Vec<u8> {
+        let number = |number: usize| u32::try_from(number).expect("a number").to_le_bytes();
+        let mut buffer = number(self.0.len()).to_vec();
+        for (name, value) in &self.0 {
+            buffer.extend(number(name.len()));
+            buffer.extend(number(value.len()));
+        }
+        for part in self.0.iter().flat_map(|(name, value)| [name, value]) {
+            buffer.extend(part);
+            buffer.push(0);
+        }
+        buffer
+    }
+
     /// The one line of a header, `None` if there is none.
     pub(crate) fn one(&self, name: &str) -> Option<&str> {
         match self.lines(name)[..] {

@@ -10,6 +10,9 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use serde_json::{Map, Value, json};
 use sidespan_core::config::Config;
+use sidespan_core::exporter::Callout;
+use sidespan_core::pairs::Pairs;
+use sidespan_core::propagation::Extractor;
 use sidespan_core::request::{Direction, RequestInfo, ResponseInfo};
 use sidespan_core::resource::Environment;
 use sidespan_core::stats::Stat;
@@ -135,6 +138,8 @@ impl Seen {
 /// A proxy.
 pub(crate) struct Proxy {
     pub(crate) tracer: Tracer,
+    /// The same, of a host that gives all headers in one buffer.
+    of_pairs: Tracer,
 }
 
 /// What came of one request.
@@ -160,8 +165,10 @@ impl Proxy {
 
     /// One on a host.
     pub(crate) fn on(host: &impl Environment, keys: Value) -> Self {
+        let tracer = || Tracer::new(configured(&keys), host, [7; 32]);
         Self {
-            tracer: Tracer::new(configured(&keys), host, [7; 32]),
+            tracer: tracer(),
+            of_pairs: tracer(),
         }
     }
 
@@ -184,24 +191,17 @@ impl Proxy {
         info: &impl RequestInfo,
         response: &impl ResponseInfo,
     ) -> Sent {
-        take_stats(&mut self.tracer);
-        let mut headers = lines.clone();
-        let started = self
-            .tracer
-            .on_request(lines, info, direction, START, &mut headers);
-        if let Some(stream) = started.stream {
-            self.tracer.on_end(stream, response, END);
-        }
-        let kept = count(&take_stats(&mut self.tracer), Stat::Kept);
-        let callout = flush(&mut self.tracer);
-        assert!(flush(&mut self.tracer).is_none(), "two exports");
-        if let Some(callout) = &callout {
-            Reply::OK.tell(&mut self.tracer, callout.id, END);
-        }
+        let pairs = Pairs(lines.in_one_buffer());
+        let (tracer, of_pairs) = (&mut self.tracer, &mut self.of_pairs);
+        let (headers, kept, callout) = exchange(tracer, direction, lines, lines, info, response);
+        // Whichever way a host gives headers.
+        let same = exchange(of_pairs, direction, &pairs, lines, info, response);
+        let message_of = |callout: &Option<Callout>| callout.as_ref().map(|c| message(c).to_vec());
+        assert_eq!((&same.0, same.1), (&headers, kept));
+        assert_eq!(message_of(&same.2), message_of(&callout));
         let exported = callout.iter().flat_map(spans);
         let mut seen: Vec<Seen> = exported.map(Seen::read).collect();
-        let bytes = callout.map(|callout| message(&callout).to_vec());
-        let bytes = bytes.unwrap_or_default();
+        let bytes = message_of(&callout).unwrap_or_default();
         assert!(seen.len() <= 2, "{} spans of one request", seen.len());
         let is_call = |span: &Seen| seen.iter().any(|other| other.span_id == span.parent_id);
         let call = seen.iter().position(is_call);
@@ -216,6 +216,31 @@ impl Proxy {
             kept,
         }
     }
+}
+
+/// What became of a request's headers, how many of its spans were kept though
+/// not sampled, and what was exported.
+fn exchange(
+    tracer: &mut Tracer,
+    direction: Direction,
+    lines: &impl Extractor,
+    upstream: &Headers,
+    info: &impl RequestInfo,
+    response: &impl ResponseInfo,
+) -> (Headers, u64, Option<Callout>) {
+    take_stats(tracer);
+    let mut headers = upstream.clone();
+    let started = tracer.on_request(lines, info, direction, START, &mut headers);
+    if let Some(stream) = started.stream {
+        tracer.on_end(stream, response, END);
+    }
+    let kept = count(&take_stats(tracer), Stat::Kept);
+    let callout = flush(tracer);
+    assert!(flush(tracer).is_none(), "two exports");
+    if let Some(callout) = &callout {
+        Reply::OK.tell(tracer, callout.id, END);
+    }
+    (headers, kept, callout)
 }
 
 impl Sent {
