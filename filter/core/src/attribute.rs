@@ -78,14 +78,9 @@ pub(crate) fn put_key_value(field: u32, key: &str, value: Value<'_>, out: &mut V
     value.encode(out);
 }
 
-/// Writes an attribute of which all lengths are below 128, so that each is one
-/// byte.
-fn write_short(
-    key: &str,
-    (value, value_len): (Value<'_>, usize),
-    len: usize,
-    mut place: Place<'_>,
-) {
+/// Writes an attribute whose length is below 128, so that this and all within
+/// are of one byte.
+fn write_short(key: &str, value: Value<'_>, value_len: usize, len: usize, mut place: Place<'_>) {
     place.put([DELIMITED | SPAN_ATTRIBUTES << 3, len as u8]);
     place.put([DELIMITED | 1 << 3, key.len() as u8]);
     place.put_slice(key.as_bytes());
@@ -195,7 +190,7 @@ impl Attributes {
         // What nearly all are, twenty of them in a span: here each is a few
         // moves.
         match 2 + key.len() + 2 + value_len {
-            len @ ..0x80 => write_short(key, (value, value_len), len, self.place(2 + len)),
+            len @ ..0x80 => write_short(key, value, value_len, len, self.place(2 + len)),
             _ => {
                 self.bytes.truncate(self.len);
                 put_key_value(SPAN_ATTRIBUTES.into(), key, value, &mut self.bytes);
@@ -228,7 +223,8 @@ impl Attributes {
         debug_assert!(
             !self
                 .keys()
-                .any(|key| others.keys().any(|other| other == key))
+                .any(|key| others.keys().any(|other| other == key)),
+            "spans have an attribute that `semconv::is_of_spans` does not know"
         );
         self.extend(others.as_bytes());
         self.dropped = self.dropped.saturating_add(others.dropped);

@@ -27,7 +27,6 @@ impl Names {
         self.names.is_empty()
     }
 
-    #[inline]
     pub(crate) fn has(&self, name: &[u8]) -> bool {
         self.lengths & Self::bit(name.len()) != 0 && self.names.iter().any(|n| n.as_bytes() == name)
     }

@@ -96,7 +96,7 @@ impl SpanSource {
         };
         let is_recorded = context.flags.is_sampled() || self.recorder.may_keep();
         let own_id = is_recorded.then(|| {
-            // To write headers takes time.
+            // The span starts now, and not when headers have been written.
             request.now();
             self.ids.span_id()
         });

@@ -73,7 +73,7 @@ pub(crate) fn cut(text: &str, max_length: usize) -> &str {
 
 /// As `split_once`, at a character of ASCII. That searches for any pattern, and
 /// costs more than all else of a short text.
-pub(crate) fn split_ascii(text: &str, at: u8) -> Option<(&str, &str)> {
+fn split_ascii(text: &str, at: u8) -> Option<(&str, &str)> {
     parts(text, text.bytes().position(|byte| byte == at)?)
 }
 
@@ -128,7 +128,9 @@ fn pairs(query: &str) -> impl Iterator<Item = &str> {
     let mut left = Some(query);
     std::iter::from_fn(move || {
         let all = left.take()?;
-        let end = all.bytes().position(|b| matches!(b, b'&' | b';'));
+        let end = all
+            .bytes()
+            .position(|b| SEPARATORS.contains(&char::from(b)));
         let Some((pair, behind)) = end.and_then(|end| parts(all, end)) else {
             return Some(all);
         };

@@ -189,22 +189,26 @@ fn the_time_is_asked_for_once_and_before_headers_are_written() {
 fn of_a_long_header_little_is_kept() {
     let long = "x".repeat(60_000);
     let kept = |name: &'static str, value: &str| {
-        let mut tracer = Tracer::new(configured(&json!({})), &Host::default(), [7; 32]);
         let mut lines = get("/orders/4711");
         lines.0.retain(|(n, _)| n != name.as_bytes());
         lines
             .0
             .push((name.as_bytes().to_vec(), value.as_bytes().to_vec()));
-        let mut stream = None;
-        let mut start = |lines: &dyn Fn(&mut Tracer) -> Started| {
-            let allocated = measure(|| stream = lines(&mut tracer).stream);
+        let span_of = |start: &dyn Fn(&mut Tracer) -> Started| {
+            let mut tracer = Tracer::new(configured(&json!({})), &Host::default(), [7; 32]);
+            let mut stream = None;
+            let allocated = measure(|| stream = start(&mut tracer).stream);
             assert!(allocated.bytes_current < 20_000, "{name}: {allocated:?}");
+            end(tracer, stream.expect("sampled")).remove(0)
         };
         let (info, direction) = (Info::default(), Direction::Inbound);
         let pairs = Pairs(lines.in_one_buffer());
-        start(&|tracer| tracer.on_request(&pairs, &info, direction, START, &mut Nowhere));
-        start(&|tracer| tracer.on_request(&lines, &info, direction, START, &mut Nowhere));
-        end(tracer, stream.expect("sampled")).remove(0)
+        let of_pairs =
+            span_of(&|tracer| tracer.on_request(&pairs, &info, direction, START, &mut Nowhere));
+        let of_lines =
+            span_of(&|tracer| tracer.on_request(&lines, &info, direction, START, &mut Nowhere));
+        assert_eq!(of_pairs, of_lines, "{name}");
+        of_lines
     };
     let text = |span: &Span, key: &str| {
         let found = span.attributes.iter().find(|a| a.key == key);

@@ -32,11 +32,6 @@ use std::time::{Duration, Instant, SystemTime};
 /// not take. Whatever is longer is not worth the memory.
 const MAX_BODY: usize = 1 << 20;
 
-/// The code that makes a span is in no cache any more when the next request
-/// ends; sixteen share what it takes to get it there. Of a stream there may be
-/// two, and no queue is smaller than a batch.
-const AT_ONCE: usize = 16;
-
 /// A lock whose holder may have panicked: what it guards is valid after each
 /// statement.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -396,7 +391,7 @@ pub(crate) fn exporter(config: &sidespan_core::config::Config) -> Arc<Exporter> 
         }
         let shared = Arc::new(Exporter {
             outboxes: PerWorker::new(|| empty_outbox(&delivery, &key.batch)),
-            at_once: (key.batch.max_export_batch_size / 2).clamp(1, AT_ONCE),
+            at_once: key.batch.streams_at_once(),
             is_called: AtomicBool::new(false),
         });
         hub.exports.push(Export {

@@ -149,7 +149,7 @@ pub(crate) fn on_configure(root_id: u32) -> bool {
         floor::on_configure(&config);
     }
     let response_header = config.response_header.clone();
-    let at_once = (config.batch.max_export_batch_size / 2).clamp(1, Root::AT_ONCE);
+    let at_once = config.batch.streams_at_once();
     let tracer = Tracer::new(config, &proxy, host::random_seed());
     if !tracer.warnings().is_empty() {
         shared::warn(&tracer.warnings().join("; "));
@@ -324,13 +324,6 @@ fn forget(root_id: u32) {
 }
 
 impl Root {
-    /// Streams whose spans are made in one go, if an export takes as many; each
-    /// may have two. The code that makes them is long, and between two requests
-    /// Envoy's takes its place in the processor's caches: of sixteen in a row
-    /// fifteen find it there. More gain nothing, and the next request would
-    /// wait for them.
-    const AT_ONCE: usize = 16;
-
     /// A request came.
     pub(crate) fn start(
         &mut self,
