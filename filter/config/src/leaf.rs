@@ -5,7 +5,7 @@ use serde_json::Value;
 use sidespan_core::attribute::OwnedValue;
 use sidespan_core::custom_tag::TagType;
 use sidespan_core::exporter::{ExportHeader, Secret, is_header_value};
-use sidespan_core::propagation::{Format, Incoming};
+use sidespan_core::propagation::{Carrier, Format, Incoming, UnsampledContext};
 use sidespan_core::request::{Direction, MetadataKind};
 use sidespan_core::rule::Action;
 use sidespan_core::sampler::{Ratio, Root};
@@ -149,6 +149,14 @@ named! {
         "link" => Self::Link,
         "resample" => Self::Resample,
         "require" => Self::Require,
+    }
+    UnsampledContext: "a treatment of unsampled contexts" {
+        "unchanged" => Self::Unchanged,
+        "rewrite" => Self::Rewrite,
+    }
+    Carrier: "a carrier" {
+        "headers" => Self::Headers,
+        "filter_state" => Self::FilterState,
     }
     Direction: "a direction" {
         "inbound" => Self::Inbound,

@@ -14,7 +14,7 @@ use sidespan_core::custom_tag::{self, Source, TagType};
 use sidespan_core::exporter::{self, ExporterConfig, HeaderSource, Protocol, default_authority};
 use sidespan_core::keep;
 use sidespan_core::matcher::{self, Pattern, SafeRegex, StringMatcher};
-use sidespan_core::propagation::{Incoming, Propagator};
+use sidespan_core::propagation::{Carrier, Incoming, Propagator, UnsampledContext};
 use sidespan_core::request::{Direction, MetadataKind};
 use sidespan_core::retry::RetryConfig;
 use sidespan_core::rule::{self, Action};
@@ -145,6 +145,10 @@ object! {
         inject: Option<Formats>,
         /// How a context that came in is taken; default continue.
         incoming: Option<Incoming>,
+        /// The context of a request that is not sampled: unchanged, the default, forwards one that came byte for byte; rewrite gives every hop an id of its own.
+        unsampled: Option<UnsampledContext>,
+        /// How a Wasm filter writes the context: headers, the default, into the request's headers, for which Envoy chooses the route anew; filter_state, into filter state `wasm.sidespan.NAME`, for a header_mutation filter behind it. The native module always writes headers, and keeps the route.
+        carrier: Option<Carrier>,
         /// A response header for the trace id.
         response_header: Option<OptionalHeaderName>,
     }
@@ -199,7 +203,7 @@ object! {
     }
 
     struct Keep => keep::Keep {
-        /// 5xx, gRPC errors, resets.
+        /// Streams whose own span has the status ERROR: 5xx, gRPC errors, resets, and outbound 4xx.
         errors: Option<bool>,
         /// Streams that lasted longer.
         slower_than: Option<Duration>,
@@ -332,8 +336,10 @@ impl From<Config> for config::Config {
             propagator: Propagator {
                 extract: propagation.extract.map_or(propagator.extract, |f| f.0),
                 inject: propagation.inject.map_or(propagator.inject, |f| f.0),
+                unsampled: propagation.unsampled.unwrap_or_default(),
             },
             incoming: propagation.incoming.unwrap_or_default(),
+            carrier: propagation.carrier.unwrap_or_default(),
             response_header: propagation.response_header.and_then(|name| name.0),
             sampler: raw.sampler.unwrap_or_default(),
             rules: raw.rules.unwrap_or_default(),

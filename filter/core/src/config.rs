@@ -6,7 +6,7 @@ use crate::batch::BatchConfig;
 use crate::custom_tag::CustomTag;
 use crate::exporter::ExporterConfig;
 use crate::keep::Keep;
-use crate::propagation::{Incoming, Propagator};
+use crate::propagation::{Carrier, Incoming, Propagator};
 use crate::rule::Rule;
 use crate::sampler::Sampler;
 use crate::stream::SpanConfig;
@@ -26,6 +26,8 @@ pub struct Config {
     pub propagator: Propagator,
     /// How a context that came in is taken.
     pub incoming: Incoming,
+    /// How a context is handed on by a host for which it makes a difference.
+    pub carrier: Carrier,
     /// The response header for the trace id, in lower case.
     pub response_header: Option<String>,
     /// Whether there is a span where no rule decides.

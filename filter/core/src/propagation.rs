@@ -2,6 +2,7 @@
 //! no two formats on one request ever disagree.
 
 pub mod b3;
+mod unchanged;
 pub mod w3c;
 
 use crate::id::SpanId;
@@ -45,6 +46,13 @@ pub trait Injector {
     fn set(&mut self, name: &'static str, value: &str);
     /// Removes every line of a header.
     fn remove(&mut self, name: &'static str);
+}
+
+/// A carrier that takes nothing: for a request that goes no further.
+impl Injector for () {
+    fn set(&mut self, _name: &'static str, _value: &str) {}
+
+    fn remove(&mut self, _name: &'static str) {}
 }
 
 /// A context format.
@@ -101,6 +109,29 @@ pub enum Incoming {
     Resample,
     /// As continue, and what comes without a context is not traced.
     Require,
+}
+
+/// What becomes of a context that came with a request which is not sampled
+/// (`propagation.unsampled`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnsampledContext {
+    /// It is forwarded byte for byte where it is valid and canonical.
+    #[default]
+    Unchanged,
+    /// Each hop writes a span id of its own.
+    Rewrite,
+}
+
+/// How a host that chooses the route anew for each header write hands the
+/// context on (`propagation.carrier`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Carrier {
+    /// In the request's headers.
+    #[default]
+    Headers,
+    /// In the stream's filter state, for a filter behind this one that writes
+    /// the headers.
+    FilterState,
 }
 
 /// Why a context was not believed. The trace starts anew and a stat counts
@@ -186,20 +217,42 @@ pub(crate) struct ContextHeaders<'a> {
 }
 
 /// A header that a format knows.
+///
+/// An empty line has no value: applications that copy a fixed list of headers
+/// send those that were absent as empty ones.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Field<'a> {
+    /// The first line that is not empty.
     value: Option<&'a [u8]>,
+    /// Another line that is not empty follows it.
     repeated: bool,
+    has_empty_line: bool,
 }
 
 impl<'a> Field<'a> {
     fn add(&mut self, value: &'a [u8]) {
-        self.repeated = self.value.is_some();
-        self.value.get_or_insert(value);
+        if value.is_empty() {
+            self.has_empty_line = true;
+        } else if self.value.is_some() {
+            self.repeated = true;
+        } else {
+            self.value = Some(value);
+        }
     }
 
+    /// Whether the request has any line of this header.
     fn is_present(&self) -> bool {
-        self.value.is_some()
+        self.value.is_some() || self.has_empty_line
+    }
+
+    /// Whether the header has at most one line, and none that is empty.
+    fn is_clean(&self) -> bool {
+        !self.repeated && !self.has_empty_line
+    }
+
+    /// The value of a header with one line, which is not empty.
+    fn clean_value(&self) -> Option<&'a [u8]> {
+        self.value.filter(|_| self.is_clean())
     }
 
     /// The one value; a repeated header has none that could be believed.
@@ -237,6 +290,8 @@ pub struct Propagator {
     pub extract: Vec<Format>,
     /// Written always.
     pub inject: Vec<Format>,
+    /// What becomes of the contexts of requests that are not sampled.
+    pub unsampled: UnsampledContext,
 }
 
 impl Default for Propagator {
@@ -244,6 +299,7 @@ impl Default for Propagator {
         Self {
             extract: Format::ALL.to_vec(),
             inject: vec![Format::TraceContext],
+            unsampled: UnsampledContext::default(),
         }
     }
 }
@@ -258,6 +314,13 @@ impl Propagator {
         self.extract_found(&headers, request)
     }
 
+    /// Whether a format is read or written. The headers of any other format
+    /// are none of this configuration's business: they are neither read nor
+    /// written.
+    fn handles(&self, format: Format) -> bool {
+        self.extract.contains(&format) || self.inject.contains(&format)
+    }
+
     /// Reads the context in headers that were found already.
     pub(crate) fn extract_found<'a>(
         &self,
@@ -269,12 +332,12 @@ impl Propagator {
             sampling: SamplingState::Deferred,
             trace_state: TraceState::EMPTY,
             malformed: None,
-            carried: Carried {
+            carried: self.handled(Carried {
                 traceparent: headers.traceparent.is_present(),
                 tracestate: headers.tracestate.is_present(),
                 b3: headers.b3.is_present(),
                 b3_multi: headers.b3_multi.carried(),
-            },
+            }),
         };
         let traceparent = w3c::parse(headers.traceparent);
         for &format in &self.extract {
@@ -299,6 +362,20 @@ impl Propagator {
         }
         extraction.add_trace_state(traceparent, headers.tracestate, request);
         extraction
+    }
+
+    /// What of these headers is of formats that are read or written.
+    fn handled(&self, carried: Carried) -> Carried {
+        let is_w3c_handled = self.handles(Format::TraceContext);
+        Carried {
+            traceparent: carried.traceparent && is_w3c_handled,
+            tracestate: carried.tracestate && is_w3c_handled,
+            b3: carried.b3 && self.handles(Format::B3),
+            b3_multi: match self.handles(Format::B3Multi) {
+                true => carried.b3_multi,
+                false => b3::MultiCarried::default(),
+            },
+        }
     }
 
     /// Whether [`inject`](Self::inject) will tell the parent: B3 has a place
@@ -354,7 +431,7 @@ impl Propagator {
         let wanted = |format| self.inject.contains(&format);
         let is_multi =
             wanted(Format::B3Multi) || came.carried.b3_multi.any() || is_there(b3::TRACE_ID);
-        let carried = Carried {
+        let carried = self.handled(Carried {
             traceparent: !wanted(Format::TraceContext) && is_there("traceparent"),
             tracestate: is_there("tracestate"),
             b3: !wanted(Format::B3) && is_there("b3"),
@@ -362,7 +439,7 @@ impl Propagator {
                 true => b3::MultiCarried::seen(is_there),
                 false => b3::MultiCarried::default(),
             },
-        };
+        });
         let is_lost = !came.trace_state.is_empty() && !carried.tracestate;
         let state = is_lost.then(|| came.trace_state.as_str());
         let seen = Extraction {
@@ -419,10 +496,8 @@ impl<'a> Extraction<'a> {
             // Only for more lines than one all headers are read again.
             let is_line =
                 |(name, value): (&[u8], &'a [u8])| (name == b"tracestate").then_some(value);
-            let all = tracestate
-                .repeated
-                .then(|| request.headers().filter_map(is_line));
-            let one = tracestate.single().ok().flatten();
+            let all = (!tracestate.is_clean()).then(|| request.headers().filter_map(is_line));
+            let one = tracestate.clean_value();
             let lines = one.into_iter().chain(all.into_iter().flatten());
             self.trace_state = TraceState::parse(lines).unwrap_or(TraceState::EMPTY);
         }

@@ -66,13 +66,13 @@ impl SpanSource {
         now: impl Into<Told<u64>>,
         injector: &mut impl Injector,
     ) -> Started {
-        let (mut head, mut context) = (RequestHead::default(), ContextHeaders::default());
+        let (mut head, mut found) = (RequestHead::default(), ContextHeaders::default());
         for (name, value) in headers.headers() {
             if !head.add(name, value) {
-                context.add(name, value);
+                found.add(name, value);
             }
         }
-        let mut extraction = self.propagator.extract_found(&context, headers);
+        let mut extraction = self.propagator.extract_found(&found, headers);
         let request = Request {
             headers,
             head,
@@ -83,7 +83,14 @@ impl SpanSource {
         let foreign_state = extraction.trace_state.clone();
         let decision = self.policy.decide(&request, &mut extraction, &mut self.ids);
         self.count(&decision, &extraction);
-        if decision.verdict == Verdict::Untouched {
+        let is_left_alone = match decision.verdict {
+            Verdict::Untouched => true,
+            Verdict::NotSampled => {
+                !self.recorder.may_keep() && self.propagator.forwards_unchanged(&found, &extraction)
+            }
+            Verdict::Sampled => false,
+        };
+        if is_left_alone {
             return Started {
                 stream: None,
                 decision,

@@ -21,7 +21,9 @@ use sidespan_core::config::Config;
 use sidespan_core::id::{SpanId, TraceId};
 use sidespan_core::pairs::Pairs;
 use sidespan_core::propagation::w3c::parse_traceparent;
-use sidespan_core::propagation::{Extractor as _, Format, Propagator, SamplingState};
+use sidespan_core::propagation::{
+    Extractor as _, Format, Propagator, SamplingState, UnsampledContext,
+};
 use sidespan_core::request::Direction;
 use sidespan_core::span_context::{SpanContext, TraceFlags};
 use sidespan_core::trace_state::TraceState;
@@ -195,7 +197,11 @@ fn formats() -> impl Strategy<Value = Vec<Format>> {
 fn propagator() -> impl Strategy<Value = Propagator> {
     prop_oneof![
         Just(Propagator::default()),
-        (formats(), formats()).prop_map(|(extract, inject)| Propagator { extract, inject }),
+        (formats(), formats()).prop_map(|(extract, inject)| Propagator {
+            extract,
+            inject,
+            ..Propagator::default()
+        }),
     ]
 }
 
@@ -204,6 +210,7 @@ fn inject_plain(format: Format, context: &SpanContext, headers: &mut Headers) {
     let propagator = Propagator {
         extract: vec![],
         inject: vec![format],
+        ..Propagator::default()
     };
     let none = Headers::default();
     propagator.inject(context, None, None, &propagator.extract(&none), headers);
@@ -211,6 +218,22 @@ fn inject_plain(format: Format, context: &SpanContext, headers: &mut Headers) {
 
 fn lines_of(headers: &Headers, name: &str) -> Vec<Vec<u8>> {
     headers.lines(name).iter().map(|l| l.to_vec()).collect()
+}
+
+/// The lines of formats that are read or written, with all that are of no
+/// format; and the lines of the other formats.
+fn split(lines: Headers, propagator: &Propagator) -> (Headers, Headers) {
+    let is_other = |(name, _): &(Vec<u8>, Vec<u8>)| {
+        let format = match name.as_slice() {
+            b"traceparent" | b"tracestate" => Format::TraceContext,
+            b"b3" => Format::B3,
+            name if name.starts_with(b"x-b3-") => Format::B3Multi,
+            _ => return false,
+        };
+        !propagator.extract.contains(&format) && !propagator.inject.contains(&format)
+    };
+    let (others, lines) = lines.0.into_iter().partition(is_other);
+    (Headers(lines), Headers(others))
 }
 
 // ------------------------------------------------------------- round trips
@@ -222,7 +245,7 @@ proptest! {
     #[test]
     fn each_format_reads_what_it_writes(context in context(), parent in any::<u64>()) {
         for format in Format::ALL {
-            let propagator = Propagator { extract: vec![format], inject: vec![format] };
+            let propagator = Propagator { extract: vec![format], inject: vec![format], ..Propagator::default() };
             let none = Headers::default();
             let mut written = Headers::default();
             let parent = SpanId::from_bytes(parent.to_be_bytes());
@@ -270,7 +293,9 @@ proptest! {
     /// beside it that says otherwise: `read_upstream` asserts the rest.
     #[test]
     fn one_valid_traceparent_whatever_came(lines in headers()) {
-        let mut tracer = common::tracer(&common::default_config());
+        let mut config = common::default_config();
+        config.propagator.unsampled = UnsampledContext::Rewrite;
+        let mut tracer = common::tracer(&config);
         let (stream, upstream) = request(&mut tracer, &lines, &Info::default(), Direction::Inbound, 1);
         prop_assert_eq!(upstream.lines("traceparent").len(), 1);
         let seen = read_upstream(&upstream).expect("a traceparent");
@@ -281,14 +306,47 @@ proptest! {
         prop_assert!(!lines.0.iter().any(is_old));
     }
 
+    /// A context that is forwarded byte for byte is one that the next hop reads
+    /// as an unsampled one of the same trace, with the same parent.
+    #[test]
+    fn what_is_forwarded_unchanged_is_valid(lines in headers()) {
+        let [unchanged, rewritten] = [UnsampledContext::Unchanged, UnsampledContext::Rewrite].map(|unsampled| {
+            let mut config = common::default_config();
+            config.propagator.unsampled = unsampled;
+            let mut tracer = common::tracer(&config);
+            request(&mut tracer, &lines, &Info::default(), Direction::Inbound, 1)
+        });
+        prop_assert_eq!(unchanged.0.is_some(), rewritten.0.is_some());
+        if unchanged.1 == lines {
+            for format in Format::ALL {
+                let one = Propagator { extract: vec![format], ..Propagator::default() };
+                let read = one.extract(&lines);
+                prop_assert_eq!(read.malformed, None);
+                if let Some(parent) = read.parent {
+                    prop_assert!(!parent.flags.is_sampled());
+                    let seen = read_upstream(&rewritten.1).expect("a context");
+                    prop_assert_eq!(seen.trace_id, hex(parent.trace_id.as_bytes()));
+                }
+            }
+        } else {
+            read_upstream(&unchanged.1).expect("a context");
+        }
+    }
+
     /// In every configuration: no two formats disagree, every format to inject
-    /// is there, so is every format that came, and no other.
+    /// is there, so is every format that came, and no other. A format that is
+    /// neither read nor written goes upstream as it came.
     #[test]
     fn formats_never_disagree(lines in headers(), propagator in propagator()) {
+        let (lines, others) = split(lines, &propagator);
         let mut config = common::default_config();
         config.propagator = propagator.clone();
+        config.propagator.unsampled = UnsampledContext::Rewrite;
         let mut tracer = common::tracer(&config);
-        let (stream, upstream) = request(&mut tracer, &lines, &Info::default(), Direction::Outbound, 1);
+        let all = Headers([lines.0.clone(), others.0.clone()].concat());
+        let (stream, upstream) = request(&mut tracer, &all, &Info::default(), Direction::Outbound, 1);
+        let (upstream, left) = split(upstream, &propagator);
+        prop_assert_eq!(left, others);
         let seen = read_upstream(&upstream);
         if let Some(seen) = seen {
             prop_assert_eq!(seen.sampled, stream.is_some());
@@ -309,6 +367,7 @@ proptest! {
     /// the same as was written.
     #[test]
     fn writing_is_idempotent(lines in headers(), propagator in propagator(), context in context()) {
+        let (lines, _) = split(lines, &propagator);
         let extraction = propagator.extract(&lines);
         let parent = extraction.parent.map(|p| p.span_id);
         let mut once = lines.clone();
@@ -330,7 +389,7 @@ proptest! {
     #[test]
     fn the_first_valid_context_wins(lines in headers(), propagator in propagator()) {
         let alone = |format| {
-            let one = Propagator { extract: vec![format], inject: vec![] };
+            let one = Propagator { extract: vec![format], inject: vec![], ..Propagator::default() };
             let read = one.extract(&lines);
             (read.parent.map(|p| (p.trace_id, p.span_id)), read.sampling, read.malformed)
         };
@@ -457,7 +516,9 @@ proptest! {
         let mut headers = Headers::default();
         inject_plain(Format::TraceContext, &context, &mut headers);
         headers.0.extend(lines.iter().map(|l| (b"tracestate".to_vec(), l.clone())));
-        let mut tracer = common::tracer(&common::default_config());
+        let mut config = common::default_config();
+        config.propagator.unsampled = UnsampledContext::Rewrite;
+        let mut tracer = common::tracer(&config);
         let (_, upstream) = request(&mut tracer, &headers, &Info::default(), Direction::Inbound, 1);
         let expected = twin::tracestate(&lines).map(|members| members.join(",")).filter(|s| !s.is_empty());
         prop_assert_eq!(upstream.one("tracestate"), expected.as_deref());
@@ -473,7 +534,7 @@ proptest! {
     #[test]
     fn b3_is_read_as_by_the_twin(value in prop_oneof![4 => near(b3_single()), 1 => any_bytes()]) {
         let headers = Headers(vec![(b"b3".to_vec(), value.clone())]);
-        let propagator = Propagator { extract: vec![Format::B3], inject: vec![] };
+        let propagator = Propagator { extract: vec![Format::B3], inject: vec![], ..Propagator::default() };
         let read = propagator.extract(&headers);
         let expected = twin::b3(&value);
         prop_assert_eq!(read.malformed.is_some(), expected.is_none());

@@ -20,6 +20,7 @@ fn propagators() -> [Propagator; 5] {
     let of = |extract: &[_], inject: &[_]| Propagator {
         extract: extract.to_vec(),
         inject: inject.to_vec(),
+        ..Propagator::default()
     };
     [
         Propagator::default(),

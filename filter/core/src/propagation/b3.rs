@@ -35,17 +35,29 @@ fn parse_single_value(value: &[u8]) -> Result<Parsed, Malformed> {
     };
     let trace_id = trace_id(first)?;
     let span_id = SpanId::from_hex(span_id).ok_or(Malformed::SpanId)?;
+    // An empty field is an absent one, as an empty header is.
     let sampling = match fields.next() {
-        None => SamplingState::Deferred,
+        None | Some(b"") => SamplingState::Deferred,
         Some(state) => sampling_state(state)?,
     };
-    if let Some(parent) = fields.next() {
+    if let Some(parent) = fields.next().filter(|parent| !parent.is_empty()) {
         parent_span_id(parent)?;
     }
     if fields.next().is_some() {
         return Err(Malformed::Length);
     }
     Ok(context(trace_id, span_id, sampling))
+}
+
+/// The context of a single header that says "not sampled" in full:
+/// `{TraceId}-{SpanId}-0`, with or without a parent.
+pub(super) fn canonical_unsampled_single(value: &[u8]) -> Option<SpanContext> {
+    let state = value.split(|&b| b == b'-').nth(2);
+    let is_whole = state == Some(b"0") && !value.ends_with(b"-");
+    match parse_single_value(value) {
+        Ok(Parsed::Context(context, SamplingState::Deny)) if is_whole => Some(context),
+        _ => None,
+    }
 }
 
 fn context(trace_id: TraceId, span_id: SpanId, sampling: SamplingState) -> Parsed {
@@ -152,6 +164,25 @@ impl<'a> MultiHeaders<'a> {
         }
     }
 
+    /// The context of headers that say "not sampled" in full, each on one line.
+    pub(super) fn canonical_unsampled(&self) -> Option<SpanContext> {
+        let all = [
+            self.trace_id,
+            self.span_id,
+            self.parent_span_id,
+            self.sampled,
+            self.flags,
+        ];
+        let is_clean = all.iter().all(Field::is_clean);
+        let is_unsampled = self.sampled.value == Some(b"0") && !self.flags.is_present();
+        match self.parse() {
+            Parsed::Context(context, SamplingState::Deny) if is_clean && is_unsampled => {
+                Some(context)
+            }
+            _ => None,
+        }
+    }
+
     fn parse_present(&self) -> Result<Parsed, Malformed> {
         let sampling = self.sampling()?;
         if let Some(parent) = self.parent_span_id.single()? {
@@ -163,7 +194,7 @@ impl<'a> MultiHeaders<'a> {
                 Ok(context(trace_id(trace)?, span_id, sampling))
             }
             (None, None) if sampling != SamplingState::Deferred => Ok(Parsed::Decision(sampling)),
-            (None, None) if !self.parent_span_id.is_present() => Ok(Parsed::Absent),
+            (None, None) if self.parent_span_id.value.is_none() => Ok(Parsed::Absent),
             _ => Err(Malformed::Incomplete),
         }
     }

@@ -58,6 +58,12 @@ pub fn parse_traceparent(value: &[u8]) -> Result<SpanContext, Malformed> {
     })
 }
 
+/// Whether a valid `traceparent` says "not sampled" as version 00 writes it:
+/// flags 00, or 02 (random), and no reserved bit.
+pub(super) fn is_canonical_unsampled(value: &[u8]) -> bool {
+    value.starts_with(b"00-") && (value.ends_with(b"-00") || value.ends_with(b"-02"))
+}
+
 pub(super) fn write(context: &SpanContext, injector: &mut impl Injector) {
     let mut value = *b"00-00000000000000000000000000000000-0000000000000000-00";
     put_hex(&mut value, 3, context.trace_id.as_bytes());

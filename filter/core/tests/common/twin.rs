@@ -73,6 +73,8 @@ pub(crate) fn b3(value: &[u8]) -> Option<(Option<(String, String)>, SamplingStat
         "0" | "false" => Some(SamplingState::Deny),
         "1" | "true" => Some(SamplingState::Accept),
         "d" => Some(SamplingState::Debug),
+        // An empty field is an absent one.
+        "" => Some(SamplingState::Deferred),
         _ => None,
     };
     let fields: Vec<&str> = text.split('-').collect();
@@ -91,7 +93,8 @@ pub(crate) fn b3(value: &[u8]) -> Option<(Option<(String, String)>, SamplingStat
         None => SamplingState::Deferred,
         Some(field) => state(field)?,
     };
-    if fields.get(3).is_some_and(|parent| !is_hex(parent, 16)) {
+    let is_parent = |field: &&str| field.is_empty() || is_hex(field, 16);
+    if !fields.get(3).is_none_or(is_parent) {
         return None;
     }
     Some((Some((trace, fields[1].to_owned())), sampling))

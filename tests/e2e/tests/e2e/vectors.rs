@@ -68,6 +68,17 @@ fn rows() -> BTreeMap<String, Vec<Row>> {
     by_config
 }
 
+const CONTEXT_HEADERS: [&str; 8] = [
+    "traceparent",
+    "tracestate",
+    "b3",
+    "x-b3-traceid",
+    "x-b3-spanid",
+    "x-b3-parentspanid",
+    "x-b3-sampled",
+    "x-b3-flags",
+];
+
 /// A span as it went upstream.
 type Ids = (String, String);
 
@@ -75,6 +86,28 @@ type Ids = (String, String);
 fn check(row: &Row, seen: &Seen) -> Option<Ids> {
     let expect = &row.row["expect"];
     let what = row.name();
+    let came = |name: &str| -> Vec<String> {
+        let lines = row.headers().into_iter();
+        lines
+            .filter(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, value)| String::from_utf8_lossy(value.trim_ascii()).into_owned())
+            .collect()
+    };
+    if expect["unchanged"] == true {
+        for name in CONTEXT_HEADERS {
+            assert_eq!(seen.header(name), came(name), "{what}: {name}");
+        }
+        return None;
+    }
+    let left: Vec<&str> = expect["left"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    for name in &left {
+        assert_eq!(seen.header(name), came(name), "{what}: {name}");
+    }
     for name in [
         "traceparent",
         "tracestate",
@@ -99,11 +132,14 @@ fn check(row: &Row, seen: &Seen) -> Option<Ids> {
             u8::from(expect["sampled"] == true) | u8::from(expect["random"] == true) << 1;
         assert_eq!(flags, expected, "{what}: flags");
         Some((parts[1].clone(), parts[2].clone()))
-    } else if let Some(value) = one("b3") {
+    } else if let Some(value) = one("b3").filter(|_| !left.contains(&"b3")) {
         let parts = fields(value);
         Some((parts[0].clone(), parts[1].clone()))
     } else {
-        one("x-b3-traceid").zip(one("x-b3-spanid"))
+        let is_left = left.contains(&"x-b3-traceid");
+        one("x-b3-traceid")
+            .zip(one("x-b3-spanid"))
+            .filter(|_| !is_left)
     };
     assert_eq!(
         one("tracestate").as_deref(),
