@@ -7,7 +7,8 @@ use std::time::Duration;
 /// What is kept; nothing by default.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keep {
-    /// 5xx, gRPC errors, resets.
+    /// Streams whose own span has the status ERROR: a 5xx, a gRPC error, a
+    /// reset, and of a client a 4xx.
     pub errors: bool,
     /// Streams that lasted longer.
     pub slower_than: Option<Duration>,
@@ -22,7 +23,7 @@ pub struct Keep {
 /// What became of a request, as far as its span knows.
 #[derive(Clone, Copy, Debug)]
 pub struct Ending {
-    /// A 5xx, a gRPC error or a reset.
+    /// Its own span has the status ERROR.
     pub is_error: bool,
     /// The status of the response, if there was one.
     pub status: Option<u16>,

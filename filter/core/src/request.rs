@@ -88,7 +88,7 @@ pub trait ResponseInfo {
     fn response_flags(&self) -> ResponseFlags;
     /// Envoy's response code details: why the response is what it is.
     fn response_code_details(&self) -> Option<Cow<'_, str>>;
-    /// Bytes of the request's body.
+    /// Bytes of the request's body, counted, or as its header announced them.
     fn request_size(&self) -> Option<u64>;
     /// Bytes of the response's body.
     fn response_size(&self) -> Option<u64>;
@@ -100,6 +100,15 @@ pub trait ResponseInfo {
     fn cluster_name(&self) -> Option<Cow<'_, str>>;
     /// Address and port of the host that the request was sent to.
     fn upstream_address(&self) -> Option<Cow<'_, str>>;
+    /// The `:path` of the request as it was sent upstream, with what the route
+    /// and later filters changed.
+    fn sent_path(&self) -> Option<Cow<'_, [u8]>> {
+        None
+    }
+    /// The `:authority` of the request as it was sent upstream.
+    fn sent_authority(&self) -> Option<Cow<'_, [u8]>> {
+        None
+    }
     /// How long the request waited for a connection to it.
     fn connection_wait(&self) -> Option<Duration>;
     /// From the first byte sent to it to the last one that came back, of the
@@ -125,7 +134,7 @@ pub trait ResponseInfo {
 }
 
 /// The request headers that rules and spans ask for.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct RequestHead<'a> {
     pub(crate) method: &'a [u8],
     pub(crate) scheme: &'a [u8],
@@ -173,13 +182,16 @@ impl<'a> RequestHead<'a> {
         true
     }
 
-    /// `application/grpc`, `application/grpc+proto`, not `grpc-web`
-    /// (gRPC over HTTP2, Content-Type).
+    /// Whether the request is a gRPC call: `application/grpc`,
+    /// `application/grpc+proto` (gRPC over HTTP2, Content-Type), and
+    /// `application/grpc-web`, `application/grpc-web-text+proto`
+    /// (gRPC-Web, Content-Type).
     pub(crate) fn is_grpc(&self) -> bool {
-        match self.content_type.strip_prefix(b"application/grpc") {
-            Some(rest) => matches!(rest.first(), None | Some(b'+' | b';')),
-            None => false,
-        }
+        let suffix = |prefix: &[u8]| self.content_type.strip_prefix(prefix);
+        let suffix = suffix(b"application/grpc-web-text")
+            .or_else(|| suffix(b"application/grpc-web"))
+            .or_else(|| suffix(b"application/grpc"));
+        suffix.is_some_and(|suffix| matches!(suffix.first(), None | Some(b'+' | b';')))
     }
 
     /// The path as rules see it.

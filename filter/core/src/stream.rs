@@ -109,6 +109,8 @@ pub struct StreamTracer {
     start_unix_nanos: u64,
     is_plain: bool,
     request: KeptRequest,
+    /// Bytes of the request's body that were received.
+    received: u64,
 }
 
 /// The spans of a stream that has ended.
@@ -134,6 +136,16 @@ impl StreamTracer {
         self.is_plain
     }
 
+    /// The side of the proxy that the stream is on.
+    pub fn direction(&self) -> Direction {
+        told(&self.direction)
+    }
+
+    /// Counts bytes of the request's body as the proxy receives them.
+    pub fn add_request_body(&mut self, bytes: u64) {
+        self.received = self.received.saturating_add(bytes);
+    }
+
     /// Says the direction, if the host did not tell it with the request and
     /// nobody had to ask. Else it is asked for where it is needed.
     pub fn tell(&self, direction: Direction) {
@@ -146,11 +158,42 @@ impl StreamTracer {
 /// What a request and its response are to the span that is made of them.
 struct Story<'a, R> {
     request: &'a KeptRequest,
+    received: SideRequest<'a>,
+    /// The request that was sent upstream, where it is another one.
+    sent: Option<SideRequest<'a>>,
+    outcome: Outcome<'a, R>,
+}
+
+/// The request on one side of the proxy.
+struct SideRequest<'a> {
     head: RequestHead<'a>,
     /// If it is one of those that are told by name.
     method: Option<&'a Cow<'static, str>>,
     grpc: Option<grpc::Call>,
-    outcome: Outcome<'a, R>,
+}
+
+impl<'a, R> Story<'a, R> {
+    /// The request that a span of this kind describes: "`url.full` […] of the
+    /// request that was sent" for a client, the one that was received for a
+    /// server.
+    fn request_of(&self, kind: SpanKind) -> &SideRequest<'a> {
+        match (kind, &self.sent) {
+            (SpanKind::Client, Some(sent)) => sent,
+            _ => &self.received,
+        }
+    }
+}
+
+/// `error.type` of a span of this kind whose response had this status; `None`
+/// if its status is not ERROR.
+fn error(
+    kind: SpanKind,
+    status: Option<u16>,
+    outcome: &Outcome<'_, impl ResponseInfo>,
+) -> Option<Cow<'static, str>> {
+    grpc::error(kind, outcome)
+        .map(Cow::Borrowed)
+        .or_else(|| http::error(kind, status, outcome))
 }
 
 impl Recorder {
@@ -205,6 +248,12 @@ impl Recorder {
         self.keep.is_anything()
     }
 
+    /// Whether a stream of this direction has a CLIENT span, which describes the
+    /// request that was sent upstream.
+    pub fn makes_client_span(&self, direction: Direction) -> bool {
+        self.has_upstream_span(|| direction) || self.kind(|| direction) == SpanKind::Client
+    }
+
     /// Whether the call upstream has a span of its own.
     pub(crate) fn has_upstream_span(&self, direction: impl FnOnce() -> Direction) -> bool {
         self.config.upstream_span.unwrap_or_else(|| {
@@ -238,6 +287,7 @@ impl Recorder {
                 &self.asked,
                 self.config.limits.max_attribute_length,
             ),
+            received: 0,
         }
     }
 
@@ -250,32 +300,42 @@ impl Recorder {
         now: u64,
     ) -> Option<Ended> {
         let head = RequestHead::read(&stream.request);
-        let is_grpc = head.is_grpc();
-        let limit = self.config.limits.max_attribute_length;
+        let outcome = Outcome::read(response, head.is_grpc());
+        let direction = || stream.direction();
+        let kind = self.kind(direction);
+        let has_upstream_span = self.has_upstream_span(direction);
+        // What was never sent is described as it was received.
+        let is_sent = outcome.attempts > 0;
+        let has_client_span = is_sent && (has_upstream_span || kind == SpanKind::Client);
+        let sent_path = has_client_span.then(|| response.sent_path()).flatten();
+        let sent_authority = has_client_span.then(|| response.sent_authority()).flatten();
+        let sent = RequestHead {
+            path: sent_path.as_deref().unwrap_or(head.path),
+            authority: sent_authority.as_deref().unwrap_or(head.authority),
+            ..head
+        };
+        let is_rewritten = sent.path != head.path || sent.authority != head.authority;
         let story = Story {
             request: &stream.request,
-            method: self.methods.known(&head),
-            grpc: is_grpc.then(|| grpc::Call::new(&head, limit)),
-            outcome: Outcome::read(response, is_grpc),
-            head,
+            received: self.side(head),
+            sent: is_rewritten.then(|| self.side(sent)),
+            outcome,
         };
-        let direction = || told(&stream.direction);
-        let kind = self.kind(direction);
         let mut keep_reason = None;
         if !stream.is_sampled() {
             let duration = now.saturating_sub(stream.start_unix_nanos);
             keep_reason = Some(self.keep.reason(story.outcome.ending(kind, duration))?);
         }
-        let (mut span, mut upstream) = match self.has_upstream_span(direction) {
+        // A request that was never sent has no call upstream. Its only span has
+        // the id that was passed on: a filter that answered, such as an
+        // authorizer, may have passed it on to others.
+        let (mut span, mut upstream) = match has_upstream_span && is_sent {
             true => {
                 let context = SpanContext {
                     span_id: stream.own_id,
                     ..stream.passed_on
                 };
-                // What was never sent has no span of its own.
-                let is_sent = story.outcome.attempts > 0;
-                let call = is_sent.then(|| self.call(&stream));
-                (self.span(&stream, context, kind), call)
+                (self.span(&stream, context, kind), Some(self.call(&stream)))
             }
             false => (self.span(&stream, stream.passed_on, kind), None),
         };
@@ -293,13 +353,22 @@ impl Recorder {
             // nothing.
             self.record(&story, story.outcome.upstream_status(), upstream);
         }
-        self.record_stream(&story, &mut span, upstream.as_mut());
+        self.record_stream(&story, stream.received, &mut span, upstream.as_mut());
         let tags = self.tags.of(story.request, response);
         tags.add_to(&mut span.attributes);
         if let Some(upstream) = &mut upstream {
             tags.add_to(&mut upstream.attributes);
         }
         Some(Ended { span, upstream })
+    }
+
+    fn side<'a>(&'a self, head: RequestHead<'a>) -> SideRequest<'a> {
+        let limit = self.config.limits.max_attribute_length;
+        SideRequest {
+            method: self.methods.known(&head),
+            grpc: head.is_grpc().then(|| grpc::Call::new(&head, limit)),
+            head,
+        }
     }
 
     /// The stream's own span.
@@ -337,17 +406,15 @@ impl Recorder {
         span.name = self.name(span.kind, story);
         // The upstream answered, and a filter replaced its answer.
         let is_replaced = status.is_none() && outcome.status.is_some() && outcome.flags.is_empty();
-        let error = grpc::error(span.kind, outcome)
-            .map(Cow::Borrowed)
-            .or_else(|| http::error(span.kind, status, outcome))
-            .filter(|_| !is_replaced);
+        let error = error(span.kind, status, outcome).filter(|_| !is_replaced);
+        let request = story.request_of(span.kind);
         span.is_error = error.is_some();
         span.attributes.set_str(semconv::COMPONENT, semconv::PROXY);
         if self.config.attributes.is_stable() {
-            let method = story.method.map(|m| &**m);
-            http::record_request(&story.head, method, &self.config.url_query, span);
+            let method = request.method.map(|m| &**m);
+            http::record_request(&request.head, method, &self.config.url_query, span);
             http::record_response(status, error.as_deref(), outcome, span);
-            if let Some(grpc) = &story.grpc {
+            if let Some(grpc) = &request.grpc {
                 grpc.record(outcome, &mut span.attributes);
             }
         }
@@ -357,15 +424,18 @@ impl Recorder {
     fn record_stream(
         &self,
         story: &Story<'_, impl ResponseInfo>,
+        received: u64,
         span: &mut Span,
         mut upstream: Option<&mut Span>,
     ) {
-        let Story { head, outcome, .. } = story;
+        let Story { outcome, .. } = story;
+        let head = &story.received.head;
         if self.config.attributes.is_stable() {
             http::record_user_agent(head, span);
             http::record_caller(outcome.response, span);
             http::record_route(outcome.route(), span);
-            http::record_sizes(&http::Bodies::of(head), outcome, &mut span.attributes);
+            let bodies = http::Bodies::of(head);
+            http::record_sizes(&bodies, received, outcome, &mut span.attributes);
             proxy::record(outcome, self.knows_workloads, span, upstream.as_deref_mut());
         }
         if self.config.attributes.is_envoy() {
@@ -378,10 +448,11 @@ impl Recorder {
 
     /// By the template, else by the conventions.
     fn name(&self, kind: SpanKind, story: &Story<'_, impl ResponseInfo>) -> Cow<'static, str> {
-        let Story { head, outcome, .. } = story;
+        let outcome = &story.outcome;
+        let SideRequest { head, method, grpc } = story.request_of(kind);
         let limit = self.config.limits.max_attribute_length;
         // "In other cases […], `{method}` MUST be `HTTP`."
-        let method = story.method.map_or(Cow::Borrowed("HTTP"), Cow::clone);
+        let method = method.map_or(Cow::Borrowed("HTTP"), Cow::clone);
         let rendered = self.config.name.render(|field| match field {
             Field::Method => Cow::Borrowed(&*method),
             Field::Host => lossy(head.host(), limit),
@@ -389,7 +460,7 @@ impl Recorder {
             Field::Route => Cow::Borrowed(outcome.route().unwrap_or_default()),
             Field::Cluster => Cow::Borrowed(outcome.cluster().unwrap_or_default()),
         });
-        let name = match (rendered, &story.grpc) {
+        let name = match (rendered, grpc) {
             (Some(name), _) => Cow::Owned(name),
             (None, Some(grpc)) => grpc.span_name(outcome),
             // A route is a server's.

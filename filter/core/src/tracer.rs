@@ -10,7 +10,8 @@ use crate::request::{Direction, RequestInfo, ResponseInfo, Told};
 use crate::resource::Environment;
 use crate::source::{SpanSource, Started};
 use crate::stats::{Level, Stats};
-use crate::stream::StreamTracer;
+use crate::stream::{Recorder, StreamTracer};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Everything that one worker needs to trace its streams.
@@ -50,6 +51,11 @@ impl Tracer {
     ) -> Started {
         self.source
             .on_request(headers, info, direction, now, injector)
+    }
+
+    /// [`SpanSource::recorder`].
+    pub fn recorder(&self) -> &Arc<Recorder> {
+        self.source.recorder()
     }
 
     /// [`SpanSource::explain`].

@@ -330,6 +330,7 @@ fn whole_response() -> Response {
         ..answered(201)
     };
     response.attempts = 2;
+    (response.request_size, response.response_size) = (Some(2), Some(17));
     let length = ("content-length", b"17".to_vec());
     response.headers.push(length);
     response
@@ -865,5 +866,109 @@ fn istios_gateways_are_edges() {
         let sent = proxy.send(Outbound, &get("/"), &Info::default(), &answered(200));
         let seen: Vec<_> = sent.spans().map(|span| span.kind).collect();
         assert_eq!(seen, kinds, "{:?}", host.node);
+    }
+}
+
+// --------------------------------------------------- the request that was sent
+
+/// > `url.full`: […] Absolute URL describing a network resource according to
+/// > RFC3986 […] of the request that was sent (HTTP spans, notes 2 and 4)
+#[test]
+fn client_span_of_rewritten_request_describes_what_was_sent() {
+    let response = Response {
+        sent: Some(["/v2/cart?page=2", "backend.internal:9000"]),
+        ..answered(200)
+    };
+    let lines = get("/api/cart?page=2");
+    let sent = send(json!({}), Unspecified, &lines, &response);
+    let (own, call) = (sent.own(), sent.call());
+    assert_eq!(own.str("url.path"), "/api/cart");
+    assert_eq!(own.str("server.address"), "shop.example");
+    assert_eq!(
+        call.str("url.full"),
+        "http://backend.internal:9000/v2/cart?page=2"
+    );
+    assert_eq!(call.str("server.address"), "backend.internal");
+    assert_eq!(call.get("server.port"), Some(&json!(9000)));
+
+    let only = send(json!({}), Outbound, &lines, &response);
+    assert_eq!(only.own().kind, Client);
+    assert_eq!(
+        only.own().str("url.full"),
+        "http://backend.internal:9000/v2/cart?page=2"
+    );
+    let never_sent = Response {
+        attempts: 0,
+        flags: 1 << 3,
+        ..response
+    };
+    let only = send(json!({}), Outbound, &lines, &never_sent);
+    let full = only.own().str("url.full");
+    assert_eq!(full, "http://shop.example/api/cart?page=2");
+}
+
+#[test]
+fn client_span_of_rewritten_grpc_call_names_the_method_that_was_sent() {
+    let response = Response {
+        sent: Some(["/shop.v2.Cart/Get", "shop.example"]),
+        ..grpc_status("0")
+    };
+    let sent = send(json!({}), Unspecified, &grpc("/shop.Cart/Get"), &response);
+    assert_eq!(sent.own().str("rpc.method"), "shop.Cart/Get");
+    assert_eq!(sent.call().str("rpc.method"), "shop.v2.Cart/Get");
+    assert_eq!(sent.call().name, "shop.v2.Cart/Get");
+}
+
+/// A filter behind this one may hand the context on, as an authorizer does, and
+/// then answer: the id that was handed on is exported.
+#[test]
+fn only_span_of_request_that_was_not_sent_has_the_id_that_was_handed_on() {
+    for direction in [Inbound, Outbound, Unspecified] {
+        let denied = Response {
+            attempts: 0,
+            details: Some("ext_authz_denied"),
+            ..Response::status(403)
+        };
+        let sent = send(json!({}), direction, &of_a_caller(true), &denied);
+        assert!(sent.call.is_none());
+        let seen = common::read_upstream(&sent.headers).unwrap();
+        assert_eq!(sent.own().span_id, seen.span_id, "{direction:?}");
+        assert_eq!(sent.own().parent_id, CALLER);
+    }
+}
+
+#[test]
+fn internal_redirect_is_the_upstreams_answer() {
+    for flags in [0, 1 << 9] {
+        let redirected = Response {
+            flags,
+            details: Some("internal_redirect"),
+            ..answered(302)
+        };
+        let sent = send(json!({}), Unspecified, &get("/old"), &redirected);
+        for span in sent.spans() {
+            assert!(!span.is_error, "flags {flags}");
+            let status = span.get("http.response.status_code");
+            assert_eq!(status, Some(&json!(302)), "flags {flags}");
+        }
+    }
+}
+
+/// An attribute that could not be valid is not there.
+#[test]
+fn request_without_host_or_scheme_has_no_invalid_attribute() {
+    let lines = Headers::from_wire([
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", ""),
+        (":path", "/cart"),
+    ]);
+    let sent = send(json!({}), Unspecified, &lines, &answered(200));
+    assert_eq!(sent.call().get("url.full"), None);
+    assert_eq!(sent.call().get("server.address"), None);
+    let lines = Headers::from_wire([(":method", "GET")]);
+    let sent = send(json!({}), Unspecified, &lines, &answered(400));
+    for key in ["url.scheme", "url.path", "url.full"] {
+        assert!(sent.spans().all(|span| span.get(key).is_none()), "{key}");
     }
 }

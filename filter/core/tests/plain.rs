@@ -21,6 +21,7 @@ use sidespan_core::response_flags::ResponseFlags;
 use sidespan_core::stream::settled::Settled;
 use sidespan_core::tracer::Tracer;
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A stream that ended as most do, of a host that knows nothing else any more;
@@ -157,7 +158,8 @@ fn is_plain(keys: &Value, host: &Host, lines: &Headers) -> bool {
                 ..ORDINARY
             };
             let (mut tracer, stream) = start();
-            let settled = Settled::read(&stream, &response).expect("all that there is");
+            let settled =
+                Settled::read(tracer.recorder(), &stream, &response).expect("all that there is");
             tracer.on_end(stream, &settled, 5_000);
             let kept = common::flush(&mut tracer).expect("an export");
             assert!(!common::spans(&kept).is_empty());
@@ -278,6 +280,7 @@ fn what_did_not_end_as_most_do_is_not_settled() {
         },
     ];
     let mut tracer = Tracer::new(configured(&json!({})), &Host::default(), [7; 32]);
+    let recorder = Arc::clone(tracer.recorder());
     let mut start = |method| {
         let lines = request(method, &[]);
         let direction = Direction::Inbound;
@@ -285,10 +288,10 @@ fn what_did_not_end_as_most_do_is_not_settled() {
         started.stream.expect("sampled")
     };
     for (index, response) in odd.iter().enumerate() {
-        let settled = Settled::read(&start("GET"), response);
+        let settled = Settled::read(&recorder, &start("GET"), response);
         assert!(settled.is_none(), "{index}: {settled:?}");
     }
-    assert!(Settled::read(&start("GET"), &ORDINARY).is_some());
+    assert!(Settled::read(&recorder, &start("GET"), &ORDINARY).is_some());
     // Its size only the host knows.
-    assert!(Settled::read(&start("POST"), &ORDINARY).is_none());
+    assert!(Settled::read(&recorder, &start("POST"), &ORDINARY).is_none());
 }

@@ -975,7 +975,8 @@ fn grpc_without_a_status() {
 }
 
 /// gRPC over HTTP2: `"application/grpc" [("+proto" / "+json" / {custom})]`.
-/// gRPC-Web is another protocol, whose trailers are in the body.
+/// gRPC-Web is the same call; its trailers may be in the body, where no host
+/// sees them.
 #[test]
 fn what_is_grpc() {
     for (content_type, is_grpc) in [
@@ -983,8 +984,11 @@ fn what_is_grpc() {
         ("application/grpc+proto", true),
         ("application/grpc+json", true),
         ("application/grpc;charset=utf-8", true),
-        ("application/grpc-web", false),
-        ("application/grpc-web+proto", false),
+        ("application/grpc-web", true),
+        ("application/grpc-web-text", true),
+        ("application/grpc-web-text+proto", true),
+        ("application/grpc-website", false),
+        ("application/grpc-web+proto", true),
         ("application/grpcx", false),
         ("application/json", false),
         ("text/plain; application/grpc", false),

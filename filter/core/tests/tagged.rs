@@ -518,3 +518,47 @@ fn names_are_the_hosts_the_templates_or_the_conventions() {
         assert_eq!(end(&config, &tagger, span).unwrap().0, expected);
     }
 }
+
+/// The span of an attempt describes the request that is sent: a route may have
+/// rewritten the path and the host since the request was received.
+#[test]
+fn span_of_attempt_describes_the_request_that_was_sent() {
+    let config = config(&json!({}));
+    let tagger = tagger(&config);
+    let span = start(&tagger, &request(&[]), true);
+    let mut attempt = span.child(&mut ids(), b"router carts egress", NOW);
+    let mut headers = Headers::from_wire([
+        (":method", "GET"),
+        (":scheme", "http"),
+        (":authority", "backend.internal:9000"),
+        (":path", "/v2/cart"),
+    ]);
+    attempt.set_sent_request(&headers);
+    tagger.inject(&attempt, &mut headers);
+    let (_, _, seen) = end(&config, &tagger, attempt).unwrap();
+    let server = seen.get("server.address").and_then(Value::as_str);
+    assert_eq!(server, Some("backend.internal"));
+    let full = seen.get("url.full").and_then(Value::as_str).unwrap();
+    assert!(full.ends_with("://backend.internal:9000/v2/cart"), "{full}");
+    let (_, _, own) = end(&config, &tagger, span).unwrap();
+    assert_ne!(own.get("server.address").and_then(Value::as_str), server);
+}
+
+/// `propagation.unsampled: unchanged`: what is sent upstream has the caller's
+/// context byte for byte, and a call without one gets one.
+#[test]
+fn unsampled_context_is_forwarded_unchanged() {
+    let not = format!("{PARENT}-00");
+    for (policy, is_unchanged) in [("unchanged", true), ("rewrite", false)] {
+        let config = config(&json!({"propagation": {"unsampled": policy}}));
+        let tagger = tagger(&config);
+        let headers = request(&[("traceparent", &not)]);
+        let span = start(&tagger, &headers, true);
+        let mut upstream = headers.clone();
+        tagger.inject(&span, &mut upstream);
+        assert_eq!(upstream == headers, is_unchanged, "{policy}");
+        let mut call = request(&[]);
+        tagger.inject(&span, &mut call);
+        assert_eq!(written_id(&call), hex(&span), "{policy}");
+    }
+}

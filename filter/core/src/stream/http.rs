@@ -51,7 +51,9 @@ pub(super) fn record_request(
         Some(method) => attributes.set_str(semconv::HTTP_REQUEST_METHOD, method),
         None => {
             attributes.set_str(semconv::HTTP_REQUEST_METHOD, semconv::OTHER);
-            attributes.set_bytes(semconv::HTTP_REQUEST_METHOD_ORIGINAL, head.method);
+            if !head.method.is_empty() {
+                attributes.set_bytes(semconv::HTTP_REQUEST_METHOD_ORIGINAL, head.method);
+            }
         }
     }
     let scheme = utf8_lossy(head.scheme);
@@ -61,17 +63,22 @@ pub(super) fn record_request(
     let (path, query) = split_target(&target);
     let limit = attributes.max_length();
     let query = query.and_then(|query| url_query.apply(query, limit));
+    let (host, port) = split_host_port(authority);
     match kind {
         SpanKind::Server => {
-            attributes.set_str(semconv::URL_SCHEME, &scheme);
-            attributes.set_str(semconv::URL_PATH, path);
+            for (key, value) in [(semconv::URL_SCHEME, &*scheme), (semconv::URL_PATH, path)] {
+                if !value.is_empty() {
+                    attributes.set_str(key, value);
+                }
+            }
             if let Some(query) = query {
                 attributes.set_str(semconv::URL_QUERY, &query);
             }
         }
         SpanKind::Client => {
-            // "Absolute URL": CONNECT has none. The target `*` has no path.
-            if !scheme.is_empty() {
+            // "Absolute URL": CONNECT has none, nor has a request without a
+            // host. The target `*` has no path.
+            if !scheme.is_empty() && !host.is_empty() {
                 let path = if path == "*" { "" } else { path };
                 let mut full = format!("{scheme}://{authority}{path}");
                 if let Some(query) = query {
@@ -82,7 +89,6 @@ pub(super) fn record_request(
             }
         }
     }
-    let (host, port) = split_host_port(authority);
     if !host.is_empty() {
         attributes.set_str(semconv::SERVER_ADDRESS, host);
         let default = match &*scheme {
@@ -120,6 +126,9 @@ pub(super) fn record_caller(response: &impl ResponseInfo, span: &mut Span) {
         return;
     };
     let (address, port) = split_host_port(&source);
+    if address.is_empty() {
+        return;
+    }
     attributes.set_str(semconv::CLIENT_ADDRESS, address);
     // Without a port the address is from a header, and not the peer's.
     if port.is_some_and(|port| port != 0) {
@@ -206,11 +215,12 @@ fn length_of(header: &[u8]) -> Option<i64> {
     is_number.then(|| text.parse().ok()).flatten()
 }
 
-/// The sizes of the bodies. The host is asked where no header says it; of a
-/// request that announced its size it knows nothing else, so that there is none
-/// where not all may have come.
+/// Records the sizes of the bodies, in bytes that were transferred. A size that
+/// the request announced counts only if as many bytes were received: it can end
+/// before its body does, in a timeout, a reset, or an early answer.
 pub(super) fn record_sizes(
     bodies: &Bodies,
+    received: u64,
     outcome: &Outcome<'_, impl ResponseInfo>,
     attributes: &mut Attributes,
 ) {
@@ -218,7 +228,7 @@ pub(super) fn record_sizes(
     let counted = |size: Option<u64>| size.and_then(|size| i64::try_from(size).ok());
     let request = match bodies.request {
         Body::None => None,
-        Body::Announced(length) => Some(length).filter(|_| outcome.flags.is_empty()),
+        Body::Announced(length) => Some(length).filter(|n| u64::try_from(*n) == Ok(received)),
         Body::Open => counted(response.request_size()),
     };
     if let Some(size) = request {
@@ -227,13 +237,7 @@ pub(super) fn record_sizes(
     if !bodies.has_response(outcome.status) {
         return;
     }
-    let announced = || {
-        response
-            .response_header("content-length")
-            .filter(|_| outcome.flags.is_empty())
-            .and_then(length_of)
-    };
-    if let Some(size) = counted(response.response_size()).or_else(announced) {
+    if let Some(size) = counted(response.response_size()) {
         attributes.set_int(semconv::HTTP_RESPONSE_BODY_SIZE, size);
     }
 }

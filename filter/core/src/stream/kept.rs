@@ -42,7 +42,7 @@ impl Kept {
     /// Keeps of a value little more than an attribute of `max_attribute_length`
     /// bytes can be made of: a peer that holds thousands of streams open does
     /// not fill the memory.
-    fn add_header(&mut self, name: &[u8], value: &[u8], max_attribute_length: usize) {
+    pub(super) fn add_header(&mut self, name: &[u8], value: &[u8], max_attribute_length: usize) {
         // A baggage may be this long (W3C Baggage, Limits).
         const ANY: usize = 8192;
         let most = most(ANY.max(max_attribute_length));

@@ -42,8 +42,10 @@ impl<'a, R: ResponseInfo> Outcome<'a, R> {
     }
 
     /// Whether the status came from the upstream, and not from the proxy in its
-    /// place.
+    /// place. A redirect that the proxy follows by itself is the upstream's
+    /// answer.
     pub(super) fn is_from_upstream(&self) -> bool {
+        const INTERNAL_REDIRECT: &str = "internal_redirect";
         // What ends a response that has begun cannot change its status. That it
         // had begun says the header that the router adds to what comes from
         // upstream, if it may, or the end itself; and no proxy switches
@@ -57,8 +59,9 @@ impl<'a, R: ResponseInfo> Outcome<'a, R> {
                     .response_header("x-envoy-upstream-service-time")
                     .is_some()
         };
-        self.details()
-            .is_none_or(|details| !self.flags.is_empty() && has_begun(details))
+        self.details().is_none_or(|details| {
+            details == INTERNAL_REDIRECT || (!self.flags.is_empty() && has_begun(details))
+        })
     }
 
     /// The status that the upstream sent.
@@ -94,22 +97,12 @@ impl<'a, R: ResponseInfo> Outcome<'a, R> {
 
     /// What decides whether the span is kept.
     pub(super) fn ending(&self, kind: SpanKind, nanos: u64) -> Ending {
-        let is_grpc_error = self.grpc_status.is_some_and(|s| s.is_error(kind));
         Ending {
-            is_error: is_grpc_error || self.is_failure(),
+            is_error: super::error(kind, self.status, self).is_some(),
             status: self.status,
             duration: Duration::from_nanos(nanos),
             flags: self.flags,
             attempts: self.attempts,
-        }
-    }
-
-    /// A 5xx or a reset, whatever a 4xx is to the span.
-    fn is_failure(&self) -> bool {
-        match self.status {
-            None | Some(500..) => true,
-            Some(101) => false,
-            Some(_) => self.flags.is_cut_short(),
         }
     }
 }

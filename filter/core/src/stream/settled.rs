@@ -1,7 +1,7 @@
 //! A stream that ended as most do: what its host knows of it is little enough to
 //! be kept, so that spans of many can be made in one go.
 
-use super::StreamTracer;
+use super::{Recorder, StreamTracer};
 use crate::request::{End, MetadataKind, ResponseInfo};
 use crate::response_flags::ResponseFlags;
 use std::borrow::Cow;
@@ -26,10 +26,12 @@ enum Text {
     Route,
     Cluster,
     Upstream,
+    SentPath,
+    SentAuthority,
 }
 
 impl Text {
-    const COUNT: usize = 5;
+    const COUNT: usize = 7;
 }
 
 impl Settled {
@@ -38,7 +40,11 @@ impl Settled {
 
     /// Asks for it all; `None` of a stream that must be ended while the host
     /// knows it, since there may be more to be asked.
-    pub fn read(stream: &StreamTracer, response: &dyn ResponseInfo) -> Option<Self> {
+    pub fn read(
+        recorder: &Recorder,
+        stream: &StreamTracer,
+        response: &dyn ResponseInfo,
+    ) -> Option<Self> {
         let is_one = stream.is_plain()
             && stream.is_sampled()
             && response.response_flags().is_empty()
@@ -47,6 +53,11 @@ impl Settled {
             && response.tls_peer(End::Upstream).is_none();
         if !is_one {
             return None;
+        }
+        let (mut path, mut authority) = (None, None);
+        if recorder.makes_client_span(stream.direction()) {
+            path = ordinary_text(response.sent_path())?;
+            authority = ordinary_text(response.sent_authority())?;
         }
         let mut texts = String::with_capacity(Self::EXPECTED_BYTES);
         let mut add = |text: Option<Cow<'_, str>>| {
@@ -60,6 +71,8 @@ impl Settled {
             add(response.route_name()),
             add(response.cluster_name()),
             add(response.upstream_address()),
+            add(path),
+            add(authority),
         ];
         Some(Self {
             status: response.status().filter(|s| (100..400).contains(s))?,
@@ -71,13 +84,39 @@ impl Settled {
         })
     }
 
-    fn text(&self, text: Text) -> Option<Cow<'_, str>> {
+    fn get(&self, text: Text) -> Option<&str> {
         let end = |index: usize| self.ends.get(index).copied();
         let index = text as usize;
         let start = index.checked_sub(1).and_then(end).unwrap_or(0);
         let text = self.texts.get(start..end(index)?)?;
-        (!text.is_empty()).then_some(Cow::Borrowed(text))
+        (!text.is_empty()).then_some(text)
     }
+
+    fn text(&self, text: Text) -> Option<Cow<'_, str>> {
+        self.get(text).map(Cow::Borrowed)
+    }
+
+    fn bytes(&self, text: Text) -> Option<Cow<'_, [u8]>> {
+        self.get(text).map(|text| Cow::Borrowed(text.as_bytes()))
+    }
+}
+
+/// A text, or none; `None` for one that is too long to be stored for long, or
+/// not UTF-8.
+fn ordinary_text(bytes: Option<Cow<'_, [u8]>>) -> Option<Option<Cow<'_, str>>> {
+    /// Longer than the targets of nearly all requests.
+    const MAX: usize = 1024;
+    let Some(bytes) = bytes else {
+        return Some(None);
+    };
+    if bytes.len() > MAX {
+        return None;
+    }
+    let text = match bytes {
+        Cow::Borrowed(bytes) => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
+        Cow::Owned(bytes) => String::from_utf8(bytes).ok().map(Cow::Owned),
+    };
+    text.map(Some)
 }
 
 /// Of what is not there nothing is asked.
@@ -132,6 +171,14 @@ impl ResponseInfo for Settled {
 
     fn upstream_address(&self) -> Option<Cow<'_, str>> {
         self.text(Text::Upstream)
+    }
+
+    fn sent_path(&self) -> Option<Cow<'_, [u8]>> {
+        self.bytes(Text::SentPath)
+    }
+
+    fn sent_authority(&self) -> Option<Cow<'_, [u8]>> {
+        self.bytes(Text::SentAuthority)
     }
 
     fn connection_wait(&self) -> Option<Duration> {

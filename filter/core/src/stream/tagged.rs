@@ -61,6 +61,9 @@ pub struct TaggedSpan {
     /// call of a filter's own, and for a request that was not sampled when it
     /// came.
     request: Option<Arc<Kept>>,
+    /// The `:path` and `:authority` of the request that was sent upstream, of a
+    /// client's span where they are others than those of `request`.
+    sent: Option<Box<[Vec<u8>; 2]>>,
     /// What the host says, as far as attributes can hold it.
     tags: Kept,
     max_attribute_length: usize,
@@ -137,6 +140,7 @@ impl SpanTagger {
             came,
             name: None,
             request: is_sampled.then(|| Arc::new(Kept::of_named(headers, limit))),
+            sent: None,
             tags: room_for_tags(is_sampled),
             max_attribute_length: limit,
         };
@@ -146,6 +150,9 @@ impl SpanTagger {
     /// Writes a span's context to the headers of what goes upstream.
     pub fn inject(&self, tagged: &TaggedSpan, headers: &mut (impl Extractor + Injector)) {
         let TaggedSpan { context, came, .. } = tagged;
+        if !tagged.is_sampled() && self.propagator.holds_unchanged(context, headers) {
+            return;
+        }
         let parent = tagged.parent.map(|parent| parent.span_id);
         self.propagator.inject_later(context, parent, came, headers);
     }
@@ -155,7 +162,17 @@ impl SpanTagger {
         if !tagged.is_sampled() {
             return None;
         }
-        let head = tagged.request.as_deref().map(RequestHead::read);
+        let head = tagged.request.as_deref().map(|request| {
+            let head = RequestHead::read(request);
+            match tagged.sent.as_deref() {
+                Some([path, authority]) => RequestHead {
+                    path,
+                    authority,
+                    ..head
+                },
+                None => head,
+            }
+        });
         let limits = self.config.limits;
         let mut span = Span::recorded(tagged.context, tagged.kind, tagged.start_unix_nanos, limits);
         span.parent = tagged.parent;
@@ -404,9 +421,38 @@ impl TaggedSpan {
             came: self.came.clone(),
             name: (!is_attempt).then(|| lossy(name, self.max_attribute_length).into_owned()),
             request: self.request.clone().filter(|_| is_attempt),
+            sent: None,
             tags: room_for_tags(self.is_sampled()),
             max_attribute_length: self.max_attribute_length,
         }
+    }
+
+    /// Sets the path and the host that a client's span describes to those of
+    /// the request that is sent upstream.
+    pub fn set_sent_request(&mut self, headers: &impl Extractor) {
+        let Some(request) = self.request.as_deref() else {
+            return;
+        };
+        if self.kind != SpanKind::Client {
+            return;
+        }
+        let limit = self.max_attribute_length;
+        let names = [b":path".as_slice(), b":authority"];
+        let sent = names.map(|name| headers.header(name).unwrap_or_default());
+        let is_stored = |name: &[u8], value: &[u8]| request.header(name) == Some(value);
+        if names
+            .iter()
+            .zip(sent)
+            .all(|(name, value)| is_stored(name, value))
+        {
+            return;
+        }
+        let mut kept = Kept::with_capacity(0);
+        for (name, value) in names.iter().zip(sent) {
+            kept.add_header(name, value, limit);
+        }
+        let stored = |name: &[u8]| kept.header(name).unwrap_or_default().to_vec();
+        self.sent = Some(Box::new(names.map(stored)));
     }
 
     /// Whether it is recorded.

@@ -19,7 +19,7 @@ use serde_json::Value;
 use sidespan_core::config::Config;
 use sidespan_core::exporter::Callout;
 use sidespan_core::id::{SpanId, TraceId};
-use sidespan_core::propagation::{Format, Propagator};
+use sidespan_core::propagation::{Format, Propagator, UnsampledContext};
 use sidespan_core::request::{Direction, End, MetadataKind, RequestInfo, ResponseInfo};
 use sidespan_core::resource::Environment;
 use sidespan_core::response_flags::ResponseFlags;
@@ -70,6 +70,8 @@ pub(crate) struct Response {
     pub(crate) route: Option<&'static str>,
     pub(crate) cluster: Option<&'static str>,
     pub(crate) upstream: Option<&'static str>,
+    /// `:path` and `:authority` of the request that was sent upstream.
+    pub(crate) sent: Option<[&'static str; 2]>,
     pub(crate) connection_wait: Option<Duration>,
     pub(crate) upstream_latency: Option<Duration>,
     pub(crate) transport_failure: Option<&'static str>,
@@ -161,6 +163,15 @@ impl ResponseInfo for Response {
 
     fn upstream_address(&self) -> Option<Cow<'_, str>> {
         self.upstream.map(Cow::Borrowed)
+    }
+
+    fn sent_path(&self) -> Option<Cow<'_, [u8]>> {
+        self.sent.map(|[path, _]| Cow::Borrowed(path.as_bytes()))
+    }
+
+    fn sent_authority(&self) -> Option<Cow<'_, [u8]>> {
+        self.sent
+            .map(|[_, authority]| Cow::Borrowed(authority.as_bytes()))
     }
 
     fn connection_wait(&self) -> Option<Duration> {
@@ -431,6 +442,11 @@ fn propagator(config: &Value) -> Propagator {
     Propagator {
         extract: formats("extract", default.extract),
         inject: formats("inject", default.inject),
+        unsampled: match config["unsampled"].as_str() {
+            None | Some("unchanged") => UnsampledContext::Unchanged,
+            Some("rewrite") => UnsampledContext::Rewrite,
+            Some(other) => panic!("{other}"),
+        },
     }
 }
 

@@ -231,7 +231,8 @@ fn exchange(
     take_stats(tracer);
     let mut headers = upstream.clone();
     let started = tracer.on_request(lines, info, direction, START, &mut headers);
-    if let Some(stream) = started.stream {
+    if let Some(mut stream) = started.stream {
+        stream.add_request_body(response.request_size().unwrap_or(0));
         tracer.on_end(stream, response, END);
     }
     let kept = count(&take_stats(tracer), Stat::Kept);
