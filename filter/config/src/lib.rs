@@ -3,6 +3,7 @@
 //! What is wrong with it is told all at once, each fault with its place in the
 //! document. What comes out is a [`Config`], valid by construction.
 
+pub mod fallback;
 mod leaf;
 mod raw;
 mod read;

@@ -10,6 +10,8 @@ mod proxy;
 pub mod settled;
 pub mod tagged;
 
+pub use outcome::may_be_followed;
+
 use crate::custom_tag::{CustomTag, CustomTags};
 use crate::id::SpanId;
 use crate::keep::Keep;
@@ -111,6 +113,8 @@ pub struct StreamTracer {
     request: KeptRequest,
     /// Bytes of the request's body that were received.
     received: u64,
+    /// It is one attempt upstream, seen by an upstream HTTP filter.
+    is_attempt: bool,
 }
 
 /// The spans of a stream that has ended.
@@ -128,7 +132,8 @@ impl StreamTracer {
     }
 
     /// Whether its spans say only what is asked of every stream, if it ends as
-    /// most do: by the only attempt, with a status from 100 to 399, without
+    /// most do: by the only attempt, with a status from 100 to 399 that is no
+    /// redirect a proxy [may follow](may_be_followed), without
     /// response flags and peers' certificates. That is the status, the size of
     /// the response, the names of route and cluster, addresses, times and the
     /// protocol.
@@ -139,6 +144,12 @@ impl StreamTracer {
     /// The side of the proxy that the stream is on.
     pub fn direction(&self) -> Direction {
         told(&self.direction)
+    }
+
+    /// Says that the stream is one attempt upstream: the filter is among a
+    /// cluster's HTTP filters. Its one span is a CLIENT span.
+    pub fn set_attempt(&mut self) {
+        self.is_attempt = true;
     }
 
     /// Counts bytes of the request's body as the proxy receives them.
@@ -288,6 +299,7 @@ impl Recorder {
                 self.config.limits.max_attribute_length,
             ),
             received: 0,
+            is_attempt: false,
         }
     }
 
@@ -302,11 +314,15 @@ impl Recorder {
         let head = RequestHead::read(&stream.request);
         let outcome = Outcome::read(response, head.is_grpc());
         let direction = || stream.direction();
-        let kind = self.kind(direction);
-        let has_upstream_span = self.has_upstream_span(direction);
+        let (kind, has_upstream_span) = match stream.is_attempt {
+            true => (SpanKind::Client, false),
+            false => (self.kind(direction), self.has_upstream_span(direction)),
+        };
         // What was never sent is described as it was received.
         let is_sent = outcome.attempts > 0;
-        let has_client_span = is_sent && (has_upstream_span || kind == SpanKind::Client);
+        let has_client_span = is_sent
+            && (has_upstream_span || kind == SpanKind::Client)
+            && !outcome.is_internal_redirect();
         let sent_path = has_client_span.then(|| response.sent_path()).flatten();
         let sent_authority = has_client_span.then(|| response.sent_authority()).flatten();
         let sent = RequestHead {

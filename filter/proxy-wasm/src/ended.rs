@@ -9,7 +9,7 @@ use sidespan_core::pairs::Pairs;
 use sidespan_core::propagation::Extractor;
 use sidespan_core::request::{Direction, End, MetadataKind, ResponseInfo};
 use sidespan_core::response_flags::ResponseFlags;
-use sidespan_core::stream::StreamTracer;
+use sidespan_core::stream::{StreamTracer, may_be_followed};
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
 use std::ops::Range;
@@ -33,11 +33,14 @@ enum Asked {
     /// Whether there is a certificate at the other end.
     HasDownstreamPeer,
     HasUpstreamTls,
+    SentPath,
+    SentAuthority,
 }
 
 /// Each in the order of [`Asked`]. Without an upstream there are not all of
-/// them, and then there is no answer at all.
-const ASKED: [&str; 14] = [
+/// them, and then there is no answer at all. The last two are asked for only
+/// where a CLIENT span is made.
+const ASKED: [&str; 16] = [
     "response.code",
     "response.flags",
     "upstream.request_attempt_count",
@@ -52,7 +55,12 @@ const ASKED: [&str; 14] = [
     "source.address",
     "connection.mtls",
     "has(upstream.tls_version)",
+    "request.path",
+    "request.host",
 ];
+
+/// How many of them are asked for whatever spans are made.
+const ALWAYS: usize = 14;
 
 /// So many of them decide whether a span is kept that was not sampled, and as
 /// a rule it is not.
@@ -75,10 +83,26 @@ impl Question {
     /// for nothing, and where one has again it is known that soon.
     const MAX_SKIP: u32 = 1000;
 
-    pub(crate) fn new() -> Self {
+    /// `makes_client_span` says so for a stream of a direction, which the answer
+    /// itself tells.
+    pub(crate) fn new(makes_client_span: impl Fn(Direction) -> bool) -> Self {
         let of = |asked: &[&str]| Expression::new(&format!("[{}]", asked.join(", ")));
+        let (always, sent) = ASKED.split_at(ALWAYS);
+        let numbers: Vec<_> = DIRECTIONS
+            .iter()
+            .filter(|(_, direction)| makes_client_span(*direction))
+            .map(|(number, _)| format!("xds.listener_direction == {number}"))
+            .collect();
+        let is_made = numbers.join(" || ");
+        let mut asked: Vec<_> = always.iter().map(|name| (*name).to_owned()).collect();
+        match numbers.len() {
+            0 => {}
+            3 => asked.extend(sent.iter().map(|name| (*name).to_owned())),
+            _ => asked.extend(sent.iter().map(|name| format!("{is_made} ? {name} : ''"))),
+        }
+        let asked: Vec<_> = asked.iter().map(String::as_str).collect();
         Self {
-            whole: of(&ASKED),
+            whole: of(&asked),
             decisive: ASKED.get(..DECISIVE).and_then(of),
             skip: Cell::new(0),
             next_skip: Cell::new(0),
@@ -129,9 +153,15 @@ impl Answer {
     /// Whether the stream ended as most do, so that there is nothing else to be
     /// asked of one that [is plain](StreamTracer::is_plain).
     fn is_ordinary(&self) -> bool {
+        /// Longer than nearly all answers: what a peer makes longer is not
+        /// stored until other streams have ended.
+        const MAX_STORED: usize = 2048;
         let number = |asked| number_of(self.get(asked));
         let is_denied = |asked| self.get(asked) == [0];
-        matches!(number(Asked::Status), Some(100..400))
+        self.bytes.len() <= MAX_STORED
+            && number(Asked::Status)
+                .and_then(|status| u16::try_from(status).ok())
+                .is_some_and(|status| (100..400).contains(&status) && !may_be_followed(status))
             && number(Asked::Flags) == Some(0)
             && number(Asked::Attempts) == Some(1)
             && number(Asked::ResponseSize).is_some()
@@ -163,6 +193,8 @@ pub(crate) struct Ended<'a> {
     /// `None` once all is answered.
     question: Option<&'a Question>,
     is_sampled: bool,
+    /// The stream is an attempt that an upstream filter saw.
+    is_attempt: bool,
     decisive: OnceCell<Option<Answer>>,
     whole: OnceCell<Option<Answer>>,
     headers: OnceCell<Pairs>,
@@ -183,13 +215,30 @@ fn text(path: &str) -> Option<Cow<'static, str>> {
     text_of(host::property(path)?)
 }
 
+fn decimal(bytes: &[u8]) -> Option<u64> {
+    std::str::from_utf8(bytes).ok()?.parse().ok()
+}
+
+/// Whether a property may be asked for of an attempt. A stream that a proxy
+/// itself started, such as a mirrored request, has no downstream connection, and
+/// Envoy (1.36 to 1.40) crashes where an address of it is asked for.
+fn is_safe_of_attempt(path: &[String]) -> bool {
+    !matches!(
+        path.first().map(String::as_str),
+        Some("source" | "destination")
+    )
+}
+
 /// `envoy.config.core.v3.TrafficDirection`.
+const DIRECTIONS: [(u8, Direction); 3] = [
+    (0, Direction::Unspecified),
+    (1, Direction::Inbound),
+    (2, Direction::Outbound),
+];
+
 fn direction_of(bytes: &[u8]) -> Direction {
-    match bytes {
-        [1, ..] => Direction::Inbound,
-        [2, ..] => Direction::Outbound,
-        _ => Direction::Unspecified,
-    }
+    let found = DIRECTIONS.iter().find(|(n, _)| bytes.first() == Some(n));
+    found.map_or(Direction::Unspecified, |(_, direction)| *direction)
 }
 
 /// That of the current stream's listener: a root can serve several.
@@ -203,11 +252,22 @@ impl<'a> Ended<'a> {
         Self {
             question,
             is_sampled,
+            is_attempt: false,
             decisive: OnceCell::new(),
             whole: OnceCell::new(),
             headers: OnceCell::new(),
             trailers: OnceCell::new(),
             metadata: Default::default(),
+        }
+    }
+
+    /// Of an attempt that an upstream filter saw, with the headers of its
+    /// response, if there was one: in `on_done` they are gone.
+    pub(crate) fn of_attempt(response: Option<Pairs>) -> Self {
+        Self {
+            is_attempt: true,
+            headers: OnceCell::from(response.unwrap_or(Pairs(Vec::new()))),
+            ..Self::new(None, true)
         }
     }
 
@@ -257,6 +317,15 @@ impl<'a> Ended<'a> {
         }
     }
 
+    fn sent(&self, asked: Asked, property: &str) -> Option<Cow<'_, [u8]>> {
+        // An attempt was received as it is sent.
+        let sent = match self.is_attempt {
+            true => None,
+            false => self.get(asked, property),
+        };
+        sent.filter(|value| !value.is_empty())
+    }
+
     /// Nanoseconds.
     fn duration(&self, asked: Asked, property: &str) -> Option<Duration> {
         let nanos = self.number(asked, property)?.cast_signed();
@@ -272,7 +341,12 @@ impl<'a> Ended<'a> {
 
 impl ResponseInfo for Ended<'_> {
     fn status(&self) -> Option<u16> {
-        let code = self.number(Asked::Status, "response\0code")?;
+        let code = match self.is_attempt {
+            // Of a response that is retried the host tells no status.
+            true => self.response_header(":status").and_then(decimal),
+            false => None,
+        };
+        let code = code.or_else(|| self.number(Asked::Status, "response\0code"))?;
         // Where there was no response, Envoy may have zero for one.
         u16::try_from(code).ok().filter(|code| *code > 0)
     }
@@ -282,6 +356,9 @@ impl ResponseInfo for Ended<'_> {
     }
 
     fn source_address(&self) -> Option<Cow<'_, str>> {
+        if self.is_attempt {
+            return None;
+        }
         self.text(Asked::SourceAddress, "source\0address")
     }
 
@@ -327,6 +404,14 @@ impl ResponseInfo for Ended<'_> {
 
     fn upstream_address(&self) -> Option<Cow<'_, str>> {
         self.text(Asked::UpstreamAddress, "upstream\0address")
+    }
+
+    fn sent_path(&self) -> Option<Cow<'_, [u8]>> {
+        self.sent(Asked::SentPath, "request\0path")
+    }
+
+    fn sent_authority(&self) -> Option<Cow<'_, [u8]>> {
+        self.sent(Asked::SentAuthority, "request\0host")
     }
 
     fn connection_wait(&self) -> Option<Duration> {
@@ -382,6 +467,9 @@ impl ResponseInfo for Ended<'_> {
     }
 
     fn property(&self, path: &[String]) -> Option<Vec<u8>> {
+        if self.is_attempt && !is_safe_of_attempt(path) {
+            return None;
+        }
         host::property(&path.join("\0"))
     }
 }

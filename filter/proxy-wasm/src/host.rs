@@ -55,6 +55,13 @@ mod callbacks {
         0
     }
 
+    /// Gives `Continue`: no byte is held.
+    #[unsafe(no_mangle)]
+    extern "C" fn proxy_on_request_body(context_id: u32, size: Word, _end: u32) -> u32 {
+        http::on_request_body(context_id, size);
+        0
+    }
+
     /// Gives `Continue`.
     #[unsafe(no_mangle)]
     extern "C" fn proxy_on_response_headers(context_id: u32, _count: u32, _end: u32) -> u32 {
@@ -71,6 +78,7 @@ mod callbacks {
     /// calls `done`.
     #[unsafe(no_mangle)]
     extern "C" fn proxy_on_done(context_id: u32) -> u32 {
+        http::on_done(context_id);
         u32::from(root::on_done(context_id))
     }
 
@@ -125,6 +133,12 @@ unsafe extern "C" {
         data: *mut *mut u8,
         size: *mut Word,
     ) -> Status;
+    fn proxy_set_property(
+        path: *const u8,
+        path_size: Word,
+        value: *const u8,
+        value_size: Word,
+    ) -> Status;
     fn proxy_get_shared_data(
         key: *const u8,
         key_size: Word,
@@ -150,6 +164,7 @@ unsafe extern "C" {
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: Word, id: *mut u32) -> Status;
     fn proxy_increment_metric(id: u32, offset: i64) -> Status;
     fn proxy_record_metric(id: u32, value: u64) -> Status;
+    fn proxy_get_metric(id: u32, value: *mut u64) -> Status;
     fn proxy_http_call(
         cluster: *const u8,
         cluster_size: Word,
@@ -335,6 +350,12 @@ pub(crate) fn property(path: &str) -> Option<Vec<u8>> {
     })
 }
 
+/// Sets the filter state `wasm.NAME` of the current stream.
+pub(crate) fn set_filter_state(name: &str, value: &str) {
+    // SAFETY: the host copies both before it returns.
+    unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) };
+}
+
 /// Calls a function that is the host's own.
 fn foreign_function(name: &str, argument: &[u8]) -> Option<Vec<u8>> {
     returned(|data, size| {
@@ -422,10 +443,20 @@ impl Metric {
         unsafe { proxy_increment_metric(self.0, n) };
     }
 
-    /// Records a value in a histogram.
+    /// Records a value in a histogram, or sets a gauge of the whole proxy.
     pub(crate) fn record(self, value: u64) {
         // SAFETY: takes numbers.
         unsafe { proxy_record_metric(self.0, value) };
+    }
+
+    /// Sets a gauge of the whole proxy, unless it is higher already.
+    pub(crate) fn raise(self, value: u64) {
+        let mut current = 0;
+        // SAFETY: the host writes a number.
+        unsafe { proxy_get_metric(self.0, &raw mut current) };
+        if current < value {
+            self.record(value);
+        }
     }
 }
 

@@ -2,10 +2,11 @@
 
 use crate::host::{self, Map};
 use crate::{floor, root};
-use sidespan_core::propagation::{Extractor, Injector};
+use sidespan_core::pairs::Pairs;
+use sidespan_core::propagation::{Carrier, Extractor, Injector};
 use sidespan_core::request::RequestInfo;
 use sidespan_core::stream::StreamTracer;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 /// A stream that something is to be done for once it goes on.
 struct Stream {
@@ -14,6 +15,8 @@ struct Stream {
     tracer: Option<Box<StreamTracer>>,
     /// A header to add to the response, if one is configured.
     response_header: Option<(String, String)>,
+    /// The headers of the response, where they may be gone at the end.
+    response: Option<Pairs>,
 }
 
 thread_local! {
@@ -22,6 +25,9 @@ thread_local! {
     /// filter before this one answers it.
     static CREATED: RefCell<Vec<(u32, u32)>> = RefCell::default();
     static STREAMS: RefCell<Streams> = RefCell::default();
+    /// Whether this VM serves a cluster's HTTP filters: their streams have no
+    /// `on_log`, and no headers in `on_done`.
+    static SEES_ATTEMPTS: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Streams by their contexts. The host counts these up, so that their last
@@ -77,15 +83,27 @@ pub(crate) fn on_request_headers(context_id: u32) {
         return floor::on_request_headers();
     }
     if let Some(root_id) = take_created(context_id)
-        && let Some(stream) = start(root_id)
+        && let Some(stream) = start(root_id, true)
     {
         STREAMS.with_borrow_mut(|streams| streams.insert(context_id, stream));
     }
 }
 
+pub(crate) fn on_request_body(context_id: u32, size: usize) {
+    STREAMS.with_borrow_mut(|streams| {
+        let stream = streams.get_mut(context_id);
+        if let Some(tracer) = stream.and_then(|stream| stream.tracer.as_mut()) {
+            tracer.add_request_body(size as u64);
+        }
+    });
+}
+
 pub(crate) fn on_response_headers(context_id: u32) {
     let header = STREAMS.with_borrow_mut(|streams| {
         let stream = streams.get_mut(context_id)?;
+        if SEES_ATTEMPTS.get() {
+            stream.response = Some(host::header_pairs(Map::ResponseHeaders));
+        }
         stream.response_header.take()
     });
     if let Some((name, value)) = header {
@@ -104,9 +122,9 @@ pub(crate) fn on_log(context_id: u32) {
         return;
     }
     let stream = match take_created(context_id) {
-        // A filter before this one answered the request. It went nowhere, but
-        // it was there.
-        Some(root_id) => start(root_id),
+        // A filter before this one answered the request. It went nowhere, and
+        // the host takes no header any more, but it was there.
+        Some(root_id) => start(root_id, false),
         None => STREAMS.with_borrow_mut(|streams| streams.remove(context_id)),
     };
     if let Some(Stream {
@@ -116,6 +134,23 @@ pub(crate) fn on_log(context_id: u32) {
     }) = stream
     {
         root::with(root_id, |root| root.end(*tracer));
+    }
+}
+
+/// The context goes. A stream that is still there had no `on_log`: it is one
+/// attempt upstream, and this is its end.
+pub(crate) fn on_done(context_id: u32) {
+    if take_created(context_id).is_some() {
+        return;
+    }
+    let stream = STREAMS.with_borrow_mut(|streams| streams.remove(context_id));
+    if let Some(stream) = stream {
+        SEES_ATTEMPTS.set(true);
+        if let Some(tracer) = stream.tracer {
+            root::with(stream.root_id, |root| {
+                root.end_attempt(*tracer, stream.response);
+            });
+        }
     }
 }
 
@@ -129,19 +164,29 @@ fn trap(place: &[u8]) {
 }
 
 /// Starts the stream whose request came, if there will be anything to do for
-/// it.
-fn start(root_id: u32) -> Option<Stream> {
+/// it. A request that goes no further takes no context.
+fn start(root_id: u32, goes_on: bool) -> Option<Stream> {
     #[cfg(feature = "trap")]
     trap(b"request");
     let request = host::header_pairs(Map::RequestHeaders);
     // A request that Envoy could not read has no headers at all.
     request.header(b":method")?;
     root::with(root_id, |root| {
-        let started = root.start(&request, &Host, &mut RequestHeaders);
+        let started = match (goes_on, root.carrier()) {
+            (false, _) => root.start(&request, &Host, &mut ()),
+            (true, Carrier::Headers) => root.start(&request, &Host, &mut RequestHeaders),
+            (true, Carrier::FilterState) => {
+                let mut state = FilterState::default();
+                let started = root.start(&request, &Host, &mut state);
+                state.finish(&request);
+                started
+            }
+        };
         let stream = Stream {
             root_id,
             response_header: root.response_header(&started.decision),
             tracer: started.stream.map(Box::new),
+            response: None,
         };
         (stream.tracer.is_some() || stream.response_header.is_some()).then_some(stream)
     })
@@ -158,6 +203,62 @@ impl Injector for RequestHeaders {
 
     fn remove(&mut self, name: &'static str) {
         host::remove_header(Map::RequestHeaders, name);
+    }
+}
+
+/// Writes headers by way of the current stream's filter state, for a
+/// `header_mutation` filter behind this one: a header that this filter wrote
+/// itself would make Envoy choose the route anew.
+///
+/// The state `wasm.sidespan.NAME` holds what the header NAME is set to. Envoy's
+/// filter cannot remove one header on a condition, so a second one removes all
+/// of [`REMOVABLE`](Self::REMOVABLE) if `wasm.sidespan.remove` is `1`, and sets
+/// those that have a state.
+#[derive(Default)]
+struct FilterState {
+    set: Vec<&'static str>,
+    removed: Vec<&'static str>,
+}
+
+impl FilterState {
+    /// Every header that an [`Injector`] is ever told to remove.
+    const REMOVABLE: [&'static str; 4] = [
+        "tracestate",
+        "x-b3-parentspanid",
+        "x-b3-sampled",
+        "x-b3-flags",
+    ];
+
+    fn set_state(name: &str, value: &str) {
+        host::set_filter_state(&format!("sidespan.{name}"), value);
+    }
+
+    /// Removes what is to be removed, and keeps the others of the same group.
+    fn finish(self, request: &Pairs) {
+        if self.removed.is_empty() {
+            return;
+        }
+        for name in Self::REMOVABLE {
+            if !self.set.contains(&name)
+                && !self.removed.contains(&name)
+                && let Some(value) = request.header(name.as_bytes())
+                && let Ok(value) = std::str::from_utf8(value)
+            {
+                Self::set_state(name, value);
+            }
+        }
+        Self::set_state("remove", "1");
+    }
+}
+
+impl Injector for FilterState {
+    fn set(&mut self, name: &'static str, value: &str) {
+        self.set.push(name);
+        Self::set_state(name, value);
+    }
+
+    fn remove(&mut self, name: &'static str) {
+        self.removed.push(name);
     }
 }
 

@@ -8,7 +8,8 @@ use crate::shared;
 use sidespan_core::decision::Decision;
 use sidespan_core::document;
 use sidespan_core::exporter::{Callout, CalloutId, CalloutOutcome, Target};
-use sidespan_core::propagation::{Extractor, Injector};
+use sidespan_core::pairs::Pairs;
+use sidespan_core::propagation::{Carrier, Extractor, Injector};
 use sidespan_core::request::{RequestInfo, Told};
 use sidespan_core::resource::Environment;
 use sidespan_core::source::Started;
@@ -60,6 +61,7 @@ pub(crate) struct Root {
     /// The headers of each export, as the host takes them.
     headers: Vec<u8>,
     response_header: Option<String>,
+    carrier: Carrier,
     question: Question,
     /// Streams that have ended, about which all is known, and when they did; and
     /// how many make spans.
@@ -149,6 +151,7 @@ pub(crate) fn on_configure(root_id: u32) -> bool {
         floor::on_configure(&config);
     }
     let response_header = config.response_header.clone();
+    let carrier = config.carrier;
     let at_once = config.batch.streams_at_once();
     let tracer = Tracer::new(config, &proxy, host::random_seed());
     if !tracer.warnings().is_empty() {
@@ -159,6 +162,8 @@ pub(crate) fn on_configure(root_id: u32) -> bool {
     } = tracer.target();
     shared::expect_news(cluster);
     let pairs = headers.iter().map(|(name, value)| (&**name, &*value.0));
+    let recorder = tracer.recorder();
+    let question = Question::new(|direction| recorder.makes_client_span(direction));
     let mut root = Root {
         id: root_id,
         headers: host::encode_pairs(pairs),
@@ -166,7 +171,8 @@ pub(crate) fn on_configure(root_id: u32) -> bool {
         document,
         is_fallback,
         response_header,
-        question: Question::new(),
+        carrier,
+        question,
         settled: Vec::new(),
         at_once,
         is_debug: host::is_debug(),
@@ -351,6 +357,20 @@ impl Root {
     /// What is asked of a stream that has ended.
     pub(crate) fn question(&self) -> &Question {
         &self.question
+    }
+
+    /// How contexts are handed on.
+    pub(crate) fn carrier(&self) -> Carrier {
+        self.carrier
+    }
+
+    /// An attempt ended that an upstream filter saw.
+    pub(crate) fn end_attempt(&mut self, mut stream: StreamTracer, response: Option<Pairs>) {
+        let now = host::now();
+        stream.set_attempt();
+        self.tracer
+            .on_end(stream, &Ended::of_attempt(response), now);
+        self.export(now);
     }
 
     /// A stream ended.

@@ -45,7 +45,6 @@ impl<'a, R: ResponseInfo> Outcome<'a, R> {
     /// place. A redirect that the proxy follows by itself is the upstream's
     /// answer.
     pub(super) fn is_from_upstream(&self) -> bool {
-        const INTERNAL_REDIRECT: &str = "internal_redirect";
         // What ends a response that has begun cannot change its status. That it
         // had begun says the header that the router adds to what comes from
         // upstream, if it may, or the end itself; and no proxy switches
@@ -60,8 +59,14 @@ impl<'a, R: ResponseInfo> Outcome<'a, R> {
                     .is_some()
         };
         self.details().is_none_or(|details| {
-            details == INTERNAL_REDIRECT || (!self.flags.is_empty() && has_begun(details))
+            self.is_internal_redirect() || (!self.flags.is_empty() && has_begun(details))
         })
+    }
+
+    /// Whether the response is a redirect that the proxy follows by itself. The
+    /// host then has the headers of the request that follows.
+    pub(super) fn is_internal_redirect(&self) -> bool {
+        self.details() == Some("internal_redirect")
     }
 
     /// The status that the upstream sent.
@@ -73,8 +78,9 @@ impl<'a, R: ResponseInfo> Outcome<'a, R> {
     /// from stream to stream stands in braces or brackets behind the rest.
     pub(super) fn details(&self) -> Option<&str> {
         const VIA_UPSTREAM: &str = "via_upstream";
-        let is_ordinary =
-            self.attempts > 0 && self.flags.is_empty() && self.status.is_some_and(|s| s < 400);
+        let is_ordinary = self.attempts > 0
+            && self.flags.is_empty()
+            && self.status.is_some_and(|s| s < 400 && !may_be_followed(s));
         if is_ordinary {
             return None;
         }
@@ -105,6 +111,12 @@ impl<'a, R: ResponseInfo> Outcome<'a, R> {
             attempts: self.attempts,
         }
     }
+}
+
+/// Whether a proxy may follow a response with this status by itself
+/// (`envoy.config.route.v3.InternalRedirectPolicy.redirect_response_codes`).
+pub fn may_be_followed(status: u16) -> bool {
+    matches!(status, 301..=303 | 307 | 308)
 }
 
 /// A text that is not empty.

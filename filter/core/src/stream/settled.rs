@@ -1,7 +1,7 @@
 //! A stream that ended as most do: what its host knows of it is little enough to
 //! be kept, so that spans of many can be made in one go.
 
-use super::{Recorder, StreamTracer};
+use super::{Recorder, StreamTracer, may_be_followed};
 use crate::request::{End, MetadataKind, ResponseInfo};
 use crate::response_flags::ResponseFlags;
 use std::borrow::Cow;
@@ -75,7 +75,9 @@ impl Settled {
             add(authority),
         ];
         Some(Self {
-            status: response.status().filter(|s| (100..400).contains(s))?,
+            status: response
+                .status()
+                .filter(|s| (100..400).contains(s) && !may_be_followed(*s))?,
             response_size: response.response_size()?,
             connection_wait: response.connection_wait(),
             upstream_latency: response.upstream_latency(),
