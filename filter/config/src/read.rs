@@ -192,12 +192,17 @@ impl At<'_> {
             return self.wrong("is not an object");
         };
         for key in object.keys().filter(|key| !keys.contains(&key.as_str())) {
-            let keys = keys.join(", ");
+            let known = keys.join(", ");
             // A secret with a comma in it may have become a key.
-            match self.is_secret {
-                true => self.fault(format!("an unknown key, expected one of {keys}")),
-                false => self.fault_of(key, format!("unknown key, expected one of {keys}")),
+            if self.is_secret {
+                self.fault(format!("an unknown key, expected one of {known}"));
+                continue;
             }
+            let meant = match closest(key, keys) {
+                Some(near) => format!(" did you mean {near:?}?"),
+                None => String::new(),
+            };
+            self.fault_of(key, format!("unknown key,{meant} expected one of {known}"));
         }
         Some(())
     }
@@ -210,6 +215,13 @@ impl At<'_> {
             self.fault(format!("{count} {what}, expected exactly one of {keys}"));
         }
     }
+}
+
+/// The name that an unknown one differs from in less than half of its letters.
+fn closest<'a>(unknown: &str, names: &[&'a str]) -> Option<&'a str> {
+    let distance = |name: &&&str| strsim::osa_distance(unknown, name);
+    let nearest = names.iter().min_by_key(distance)?;
+    (distance(&nearest) * 2 < unknown.len()).then_some(nearest)
 }
 
 impl<T: Read> Key for Option<T> {

@@ -629,3 +629,36 @@ fn default_authorities() {
         assert_eq!(default_authority(cluster), expected, "{cluster}");
     }
 }
+
+/// A key that is close to a known one is named beside those that are known;
+/// of a secret nothing is.
+#[test]
+fn unknown_key_close_to_a_known_one_gets_a_suggestion() {
+    for (key, message) in [
+        (
+            "sampling",
+            "unknown key, did you mean \"sampler\"? expected one of service_name",
+        ),
+        (
+            "exportr",
+            "unknown key, did you mean \"exporter\"? expected one of service_name",
+        ),
+        (
+            "custom_tag",
+            "unknown key, did you mean \"custom_tags\"? expected",
+        ),
+        ("ruels", "unknown key, did you mean \"rules\"? expected"),
+        ("tracing", "unknown key, expected one of service_name"),
+        ("x", "unknown key, expected one of service_name"),
+        ("", "unknown key, expected one of service_name"),
+    ] {
+        let document = json!({"exporter": {"otlp_grpc": {"cluster": "c"}}, key: {}});
+        let faults = sidespan_config::parse(document.to_string().as_bytes()).unwrap_err();
+        let fault = faults.iter().find(|fault| fault.place == key).unwrap();
+        assert!(fault.message.starts_with(message), "{key}: {fault:?}");
+    }
+    for document in with_headers(&json!([{"nam": "x", "value": "1"}])) {
+        let told = told(&document);
+        assert!(!told.contains("did you mean"), "{told}");
+    }
+}
