@@ -6,6 +6,7 @@ mod document;
 mod find;
 mod node;
 mod report;
+mod surroundings;
 mod yaml;
 
 pub use report::{Fault, Report};
@@ -17,12 +18,16 @@ pub fn check(text: &str) -> Report {
         faults: stream.faults,
         ..Report::default()
     };
+    let mut documents = Vec::new();
     for root in &stream.roots {
         let found = find::documents(root);
         for document in &found {
             document::check(document, &mut report);
         }
+        surroundings::check(root, &found, &mut report);
+        documents.extend(found);
     }
+    surroundings::check_root_ids(&documents, &mut report);
     report.deduplicate();
     report
 }
