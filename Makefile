@@ -52,7 +52,7 @@ live-check: wasm envoy ## OpenTelemetry's weaver against real spans; WEAVER= and
 	@./tests/live-check/run.sh
 
 validate: ## Checks a document, or what it finds in a manifest, offline: FILE=
-	@cargo run --quiet --locked -p sidespan-validate -- $(FILE)
+	@$(if $(FILE),,echo 'usage: make validate FILE="PATH..."' >&2;) cargo run --quiet --locked -p sidespan-validate -- $(FILE)
 
 schema: ## filter/config.schema.json, from the code
 	@cargo run --quiet --locked -p sidespan-validate -- --schema >build/schema && mv build/schema filter/config.schema.json

@@ -50,7 +50,7 @@ fn a_document_alone_is_checked_in_yaml_and_json() {
     let right = "exporter: { otlp_grpc: { cluster: c } }\nsampler: { ratio: 0.5 }\n";
     assert_eq!(
         over("a.yaml", right),
-        (Some(0), "FILE: 1 right\n".to_owned())
+        (Some(0), "FILE: 1 configuration is valid\n".to_owned())
     );
     let json = r#"{"exporter": {"otlp_grpc": {"cluster": "c"}}, "sampler": {"ratio": 0.5}}"#;
     assert_eq!(over("a.json", json).0, Some(0));
@@ -325,7 +325,7 @@ fn both_protocols_are_checked_in_yaml() {
     let http = "exporter:\n  otlp_http:\n    cluster: c\n    path: /otlp/v1/traces\n    compression: gzip\n    headers:\n    - { name: x-oneuptime-token, environment: ONEUPTIME_TOKEN }\n  retry: { max_elapsed_time: 60s }\n";
     assert_eq!(
         over("http.yaml", http),
-        (Some(0), "FILE: 1 right\n".to_owned())
+        (Some(0), "FILE: 1 configuration is valid\n".to_owned())
     );
     let wrong = "exporter:\n  otlp_grpc: { cluster: a }\n  otlp_http:\n    cluster: b\n    path: v1\n    headers:\n    - name: Host\n      value: h\n    - name: x\n  retry:\n    initial_interval: 2s\n    max_interval: 1s\n";
     let (status, output) = over("both.yaml", wrong);
