@@ -2,7 +2,7 @@
 
 use crate::batch::{BatchConfig, BatchSpanProcessor, nanos};
 use crate::config::Config;
-use crate::exporter::{Callout, CalloutId, CalloutOutcome, Exporter, Fate, Notice, Target};
+use crate::exporter::{Callout, CalloutId, CalloutOutcome, Exporter, Fate, Notice, Pause, Target};
 use crate::otlp::Envelope;
 use crate::resource::{Environment, Resource, SDK_NAME, SDK_VERSION};
 use crate::stats::{Level, Stat, Stats};
@@ -41,6 +41,8 @@ pub struct ExportEnd {
     pub took: Duration,
     /// What an operator should read of it.
     pub notice: Option<Notice>,
+    /// The pause that the collector asked for with it.
+    pub pause: Option<Pause>,
 }
 
 /// An empty queue of what an exporter exports.
@@ -191,6 +193,7 @@ impl Delivery {
         Some(ExportEnd {
             took: ended.took,
             notice: ended.notice,
+            pause: ended.pause,
         })
     }
 
@@ -211,6 +214,9 @@ impl Delivery {
             Level::SpansQueued => self.queue.queued_spans(),
             Level::SpansInFlight => self.exporter.spans_in_flight(),
             Level::BytesQueued => self.queue.queued_bytes(),
+            Level::ExportsPausedUntil => {
+                return self.exporter.paused_until().div_ceil(1_000_000_000);
+            }
         };
         level as u64
     }

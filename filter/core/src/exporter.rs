@@ -10,10 +10,10 @@ pub use answer::{Failure, FailureKind};
 use crate::batch::{Batch, BatchSpanProcessor, Body, nanos};
 use crate::otlp::Envelope;
 use crate::resource::Environment;
-use crate::retry::{RetryConfig, silence};
+use crate::retry::RetryConfig;
 use answer::{Answer, Retry};
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// The most that a receiver of gRPC takes in one message unless it is told
 /// otherwise, the Collector's too (`max_recv_msg_size_mib`).
@@ -151,6 +151,43 @@ pub(crate) struct Ended {
     pub(crate) spans: usize,
     pub(crate) took: Duration,
     pub(crate) notice: Option<Notice>,
+    pub(crate) pause: Option<Pause>,
+}
+
+/// A pause of all exports, which the collector asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// When it ends, in Unix nanoseconds.
+    pub until_unix_nanos: u64,
+    /// How long the collector asked for.
+    pub asked: Duration,
+    /// `retry.max_elapsed_time`, which bounds it.
+    pub most: Duration,
+}
+
+impl Pause {
+    /// The log line about exports to this cluster.
+    pub fn line(&self, cluster: &str) -> String {
+        /// The first moment of the year 10000, which the format of HTTP's dates
+        /// does not have.
+        const END: Duration = Duration::from_secs(253_402_300_800);
+        let until = Duration::from_nanos(self.until_unix_nanos);
+        let until = match until < END {
+            true => httpdate::fmt_http_date(UNIX_EPOCH + until),
+            false => "the year 10000".to_owned(),
+        };
+        let bound = match self.asked > self.most {
+            true => format!(
+                ", of which retry.max_elapsed_time allows {} s",
+                self.most.as_secs_f64()
+            ),
+            false => String::new(),
+        };
+        let asked = self.asked.as_secs_f64();
+        format!(
+            "exports to cluster {cluster:?} pause until {until}: the collector asked for {asked} s{bound}"
+        )
+    }
 }
 
 /// What became of the spans of an export.
@@ -336,6 +373,7 @@ impl Exporter {
         let call = self.in_flight.swap_remove(index);
         let spans = call.batch.count;
         let took = Duration::from_nanos(now.saturating_sub(call.sent_unix_nanos));
+        let mut pause = None;
         let (fate, notice) = match Answer::read(&self.protocol, outcome, now) {
             Answer::Taken { rejected, message } => {
                 self.collector_is_back(queue, now, jitter);
@@ -356,7 +394,9 @@ impl Exporter {
             Answer::Failed(failure, Retry::After(asked)) => {
                 self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
                 self.is_failing = true;
-                let fate = self.send_again(call.batch, asked, queue, now, jitter());
+                let jitter = jitter();
+                pause = asked.map(|asked| self.pause(asked, now, jitter));
+                let fate = self.send_again(call.batch, pause, queue, now, jitter);
                 (fate, Some(Notice::Failing(failure)))
             }
         };
@@ -365,13 +405,32 @@ impl Exporter {
             spans,
             took,
             notice,
+            pause,
         })
+    }
+
+    /// Pauses all exports as the collector asked.
+    fn pause(&mut self, asked: Duration, now: u64, jitter: f64) -> Pause {
+        let delay = self.retry.throttle_delay(asked, jitter);
+        let until_unix_nanos = now.saturating_add(nanos(delay));
+        self.silent_until = self.silent_until.max(until_unix_nanos);
+        Pause {
+            until_unix_nanos,
+            asked,
+            most: self.retry.max_elapsed_time,
+        }
+    }
+
+    /// When the pause that the collector asked for ends, in Unix nanoseconds; 0
+    /// if it never asked for one.
+    pub(crate) fn paused_until(&self) -> u64 {
+        self.silent_until
     }
 
     fn send_again(
         &mut self,
         mut batch: Batch,
-        asked: Option<Duration>,
+        pause: Option<Pause>,
         queue: &mut BatchSpanProcessor,
         now: u64,
         jitter: f64,
@@ -380,13 +439,12 @@ impl Exporter {
         // The clock can be set back.
         batch.first_sent_unix_nanos = batch.first_sent_unix_nanos.min(now);
         let mut due = now.saturating_add(nanos(self.retry.wait(batch.failures, jitter)));
-        if let Some(asked) = asked {
-            let end = now.saturating_add(nanos(silence(asked, jitter)));
-            self.silent_until = self.silent_until.max(end);
-            due = due.max(end);
+        if let Some(pause) = pause {
+            due = due.max(pause.until_unix_nanos);
         }
         let elapsed = Duration::from_nanos(due.saturating_sub(batch.first_sent_unix_nanos));
-        if self.retry.is_exhausted(elapsed) {
+        let is_asked_for_longer = pause.is_some_and(|pause| pause.asked > pause.most);
+        if is_asked_for_longer || self.retry.is_exhausted(elapsed) {
             return Fate::Exhausted;
         }
         queue.give_back(batch, due);

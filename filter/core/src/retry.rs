@@ -28,10 +28,6 @@ impl Default for RetryConfig {
 /// What each wait is of the one before, as in the Collector.
 const MULTIPLIER: f64 = 1.5;
 
-/// A collector that asks for a longer pause is asked again after this one: it
-/// may have been a slip, and no proxy should be silent for days.
-const MAX_ASKED: Duration = Duration::from_secs(3600);
-
 impl RetryConfig {
     /// The wait after so many failures of a batch. `jitter` is uniform from 0
     /// to 1: a wait lies between half and one and a half of its interval, as
@@ -58,10 +54,15 @@ impl RetryConfig {
     pub(crate) fn is_exhausted(&self, elapsed: Duration) -> bool {
         elapsed > self.max_elapsed_time
     }
-}
 
-/// How long a collector that asked for a pause is left alone: up to half as
-/// long again, so that not all clients come back at once.
-pub(crate) fn silence(asked: Duration, jitter: f64) -> Duration {
-    asked.min(MAX_ASKED).mul_f64(1.0 + jitter / 2.0)
+    /// How long a collector that asked for a pause is left alone: up to half as
+    /// long again, so that not all clients come back at once, and no longer than
+    /// `max_elapsed_time`. A pause of a day may be a mistake, and no span that
+    /// waits for it would be sent.
+    pub(crate) fn throttle_delay(&self, asked: Duration, jitter: f64) -> Duration {
+        asked
+            .min(self.max_elapsed_time)
+            .mul_f64(1.0 + jitter / 2.0)
+            .min(self.max_elapsed_time)
+    }
 }

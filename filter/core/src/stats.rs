@@ -70,7 +70,7 @@ stats! {
         /// Exports of a batch that had failed before.
         Retries => "sidespan.retries",
     }
-    /// A level, the sum of all workers'.
+    /// A level, of all workers together: see [`Level::is_sum`].
     Level {
         /// Spans that wait to be sent, or to be sent again.
         SpansQueued => "sidespan.spans_queued",
@@ -78,6 +78,16 @@ stats! {
         SpansInFlight => "sidespan.spans_in_flight",
         /// Bytes of the spans that wait.
         BytesQueued => "sidespan.bytes_queued",
+        /// The Unix time in seconds until which the collector asked for a pause
+        /// of exports; in the past or 0 if there is none.
+        ExportsPausedUntil => "sidespan.exports.paused_until",
+    }
+}
+
+impl Level {
+    /// Whether workers' levels add up; otherwise the highest counts.
+    pub fn is_sum(self) -> bool {
+        self != Self::ExportsPausedUntil
     }
 }
 

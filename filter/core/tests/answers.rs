@@ -15,8 +15,8 @@
 mod common;
 
 use common::exports::{
-    Any, Books, NOW, Reply, RetryInfo, Status, all_callouts, details, end_span, framed, next_due,
-    partial, retry_info, throttled, tracer_of,
+    Any, Books, NOW, Reply, RetryInfo, Status, all_callouts, details, end_span, framed, nanos,
+    next_due, partial, retry_info, throttled, tracer_of,
 };
 use common::take_stats;
 use proptest::prelude::*;
@@ -36,6 +36,8 @@ enum Means {
     Taken(u64, String),
     /// They wait, for as long as was asked.
     Wait(Option<Duration>, FailureKind, String),
+    /// They are lost: the collector asked for longer than `max_elapsed_time`.
+    Lost(FailureKind, String),
     Refused(FailureKind, String),
 }
 
@@ -51,9 +53,15 @@ fn asked(millis: u64, kind: FailureKind, words: &str) -> Means {
     Means::Wait(Some(Duration::from_millis(millis)), kind, words.to_owned())
 }
 
+fn lost(kind: FailureKind) -> Means {
+    Means::Lost(kind, String::new())
+}
+
 fn refused(kind: FailureKind, words: &str) -> Means {
     Means::Refused(kind, words.to_owned())
 }
+
+const MAX_ELAPSED_TIME: Duration = Duration::from_secs(100_000);
 
 fn http() -> Protocol {
     Protocol::Http {
@@ -72,7 +80,7 @@ fn tracer(protocol: &Protocol) -> Tracer {
     let retry = RetryConfig {
         initial_interval: millisecond,
         max_interval: millisecond,
-        max_elapsed_time: Duration::from_secs(100_000),
+        max_elapsed_time: MAX_ELAPSED_TIME,
     };
     tracer_of(batch, retry, protocol.clone(), 7)
 }
@@ -116,6 +124,13 @@ fn check((why, reply, means): &Row, protocol: &Protocol) {
             Some(Notice::Failing(failure(kind, words))),
             vec![(Stat::ExportsFailed, 1)],
         ),
+        Means::Lost(kind, words) => (
+            Some(Notice::Failing(failure(kind, words))),
+            vec![
+                (Stat::SpansDroppedRetryExhausted, 10),
+                (Stat::ExportsFailed, 1),
+            ],
+        ),
         Means::Refused(kind, words) => {
             let (spans, failure) = (10, failure(kind, words));
             (
@@ -139,6 +154,12 @@ fn check((why, reply, means): &Row, protocol: &Protocol) {
             let calls = all_callouts(&mut tracer, due);
             assert_eq!(*calls[0].body, *first.body, "{why}: the same again");
             assert_eq!(calls.len(), 2, "{why}");
+        }
+        Means::Lost(..) => {
+            let end = NOW + nanos(MAX_ELAPSED_TIME);
+            assert!(tracer.next_callout(end - 1).is_none(), "{why}: silence");
+            let calls = all_callouts(&mut tracer, end);
+            assert_eq!(calls.len(), 1, "{why}: what is lost is not sent again");
         }
         Means::Wait(..) => {
             assert!(tracer.next_callout(NOW).is_some(), "{why}: others go on");
@@ -458,9 +479,9 @@ fn how_long_a_grpc_status_asks_to_wait() {
             waits(0),
         ),
         (
-            "an hour at most",
+            "longer than max_elapsed_time",
             exhausted(vec![retry_info(1_000_000_000, 0)]),
-            waits(3_600_000),
+            lost(Grpc(8)),
         ),
         (
             "an hour exactly",
@@ -584,11 +605,15 @@ fn how_long_retry_after_asks_to_wait() {
         let none = || wait(Http(code), "");
         rows.extend([
             ("seconds", after("7"), waits(7000)),
-            ("an hour at most", after("999999999"), waits(3_600_000)),
+            (
+                "longer than max_elapsed_time",
+                after("999999999"),
+                lost(Http(code)),
+            ),
             (
                 "the largest number",
                 after("18446744073709551615"),
-                waits(3_600_000),
+                lost(Http(code)),
             ),
             ("at once", after("0"), waits(0)),
             // Now is 14:13:20.
@@ -610,7 +635,7 @@ fn how_long_retry_after_asks_to_wait() {
             (
                 "far away",
                 after("Tue, 21 Sep 2027 14:14:50 GMT"),
-                waits(3_600_000),
+                lost(Http(code)),
             ),
             ("past", after("Mon, 21 Sep 2026 14:13:19 GMT"), waits(0)),
             (
@@ -776,9 +801,9 @@ fn a_retry_info_without_a_delay_says_that_trying_again_helps() {
 
 /// A `google.protobuf.Duration` goes up to 315 576 000 000 seconds.
 #[test]
-fn the_longest_retry_info_is_an_hour() {
+fn longest_retry_info_is_longer_than_any_pause() {
     let reply = exhausted(vec![retry_info(315_576_000_000, 0)]);
-    let row = ("10000 years", reply, asked(3_600_000, Grpc(8), ""));
+    let row = ("10000 years", reply, lost(Grpc(8)));
     check(&row, &Protocol::Grpc);
 }
 

@@ -1076,18 +1076,25 @@ impl Twin {
                 batch.first_sent = batch.first_sent.min(now);
                 batch.due = self.due(batch.failures, now);
                 if let Some(asked) = asked {
-                    let asked = asked.min(3600) * SECOND;
-                    let end = (now + asked, now + asked + asked / 2);
+                    let most = nanos(self.retry.max_elapsed_time);
+                    let asked = most.min(asked.saturating_mul(SECOND));
+                    let end = (now + asked, now + most.min(asked + asked / 2));
                     self.silent_until.0 = self.silent_until.0.max(end.0);
                     self.silent_until.1 = self.silent_until.1.max(end.1);
                     batch.due.0 = batch.due.0.max(end.0);
                     batch.due.1 = batch.due.1.max(end.1);
                 }
                 let last = batch.first_sent + nanos(self.retry.max_elapsed_time);
+                let is_asked_for_longer = asked
+                    .is_some_and(|asked| Duration::from_secs(asked) > self.retry.max_elapsed_time);
                 if exhausted > 0 {
-                    prop_assert!(batch.due.1 > last, "it could be tried again");
+                    prop_assert!(
+                        is_asked_for_longer || batch.due.1 > last,
+                        "it could be tried again"
+                    );
                     self.exhausted += spans;
                 } else {
+                    prop_assert!(!is_asked_for_longer, "it cannot be tried in time");
                     prop_assert!(batch.due.0 <= last, "it was tried for long enough");
                     self.waiting.push(batch);
                 }

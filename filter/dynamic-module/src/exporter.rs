@@ -17,7 +17,7 @@ use crate::stats::{Metrics, Sink};
 use sidespan_core::attribute::OwnedValue;
 use sidespan_core::batch::{BatchConfig, BatchSpanProcessor};
 use sidespan_core::delivery::Delivery;
-use sidespan_core::exporter::{CalloutId, CalloutOutcome, ExporterConfig, Notice};
+use sidespan_core::exporter::{CalloutId, CalloutOutcome, ExporterConfig, Notice, Pause};
 use sidespan_core::id::IdGenerator;
 use sidespan_core::stats::{Level, Stat, Stats};
 use sidespan_core::stream::settled::Settled;
@@ -757,6 +757,10 @@ impl Hub {
         if self.unpublished.export_millis.len() < 1024 {
             self.unpublished.export_millis.push(millis);
         }
+        if let Some(pause) = ended.pause {
+            let cluster = &export.delivery.target().cluster;
+            self.news.log_pause(cluster, &pause, now);
+        }
         if let Some(notice) = ended.notice {
             let cluster = &export.delivery.target().cluster;
             self.news.announce(cluster, &notice, now);
@@ -782,7 +786,11 @@ impl Hub {
                 self.unpublished.stats.add(stat, n);
             }
             for (sum, level) in levels.iter_mut().zip(Level::ALL) {
-                *sum += export.delivery.level(*level);
+                let its = export.delivery.level(*level);
+                *sum = match level.is_sum() {
+                    true => *sum + its,
+                    false => its.max(*sum),
+                };
             }
         }
         self.unpublished.levels = Some(levels);
@@ -895,6 +903,13 @@ impl News {
             Notice::Refused { .. } | Notice::Rejected { .. } => return,
         };
         ffi::log(level, &format!("sidespan: {}", notice.line(cluster)));
+    }
+
+    fn log_pause(&mut self, cluster: &str, pause: &Pause, now: u64) {
+        if self.is_time(&format!("paused/{cluster}"), now) {
+            let line = pause.line(cluster);
+            ffi::log(LogLevel::Warn, &format!("sidespan: {line}"));
+        }
     }
 
     fn tell_drops(&mut self, stat: Stat, n: u64, now: u64) {

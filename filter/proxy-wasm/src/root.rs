@@ -435,6 +435,9 @@ impl Root {
                 histogram.record(u64::try_from(end.took.as_millis()).unwrap_or(u64::MAX));
             }
         });
+        if let Some(pause) = end.pause {
+            shared::log_pause(&self.tracer.target().cluster, &pause, now);
+        }
         if let Some(notice) = end.notice {
             shared::announce(&self.tracer.target().cluster, &notice, now);
         }
@@ -453,6 +456,13 @@ impl Root {
             let levels = Level::ALL.iter().zip(&metrics.levels);
             for ((level, gauge), published) in levels.zip(&mut self.published) {
                 let current = self.tracer.level(*level);
+                if !level.is_sum() {
+                    if let Some(gauge) = gauge.filter(|_| current != *published) {
+                        gauge.raise(current);
+                    }
+                    *published = current;
+                    continue;
+                }
                 let change = current.cast_signed().wrapping_sub(published.cast_signed());
                 *published = current;
                 if let Some(gauge) = gauge.filter(|_| change != 0) {
@@ -470,8 +480,11 @@ impl Root {
             twin.tracer.give_up();
             twin.publish(now);
         }
-        for (published, its) in self.published.iter_mut().zip(twin.published) {
-            *published = published.wrapping_add(its);
+        let levels = Level::ALL.iter().zip(&mut self.published);
+        for ((level, published), its) in levels.zip(twin.published) {
+            if level.is_sum() {
+                *published = published.wrapping_add(its);
+            }
         }
         self.tracer.adopt(twin.tracer, now);
         if host::set_effective_context(twin.id) {

@@ -5,7 +5,7 @@
 use crate::host::{self, LogLevel, Metric, MetricType};
 use sidespan_config::Faults;
 use sidespan_core::config::Config;
-use sidespan_core::exporter::Notice;
+use sidespan_core::exporter::{Notice, Pause};
 use sidespan_core::stats::Stat;
 
 /// Counts documents that were not accepted.
@@ -59,7 +59,7 @@ pub(crate) fn warn(warning: &str) {
 /// Makes a place for what will come of exports: the version of a state tells
 /// which worker changed it, and what is not there has none.
 pub(crate) fn expect_news(cluster: &str) {
-    let about_exports = ["export", "failing", "refused", "rejected"];
+    let about_exports = ["export", "failing", "refused", "rejected", "paused"];
     let keys = about_exports.map(|what| key(&format!("{what}/{cluster}")));
     let drops = Stat::ALL.iter().filter(|stat| stat.why_lost().is_some());
     for key in keys.into_iter().chain(drops.map(|stat| key(stat.name()))) {
@@ -94,6 +94,14 @@ pub(crate) fn announce(cluster: &str, notice: &Notice, now: u64) {
     };
     let line = notice.line(cluster);
     host::log(level, &format!("sidespan: {line}"));
+}
+
+/// Reports a pause that the collector asked for, once for all workers.
+pub(crate) fn log_pause(cluster: &str, pause: &Pause, now: u64) {
+    if is_time(&key(&format!("paused/{cluster}")), now) {
+        let line = pause.line(cluster);
+        host::log(LogLevel::Warn, &format!("sidespan: {line}"));
+    }
 }
 
 /// Reports spans that are lost for a reason that no notice tells.
