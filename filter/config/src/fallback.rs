@@ -1,4 +1,5 @@
-//! Which accepted document stands in for a rejected one.
+//! The documents that one plugin was configured with, and which of them takes a
+//! rejected one's place.
 //!
 //! A rejected document may be another plugin's, of another tenant, under the
 //! same name. An accepted document takes its place only if it sends spans to
@@ -10,44 +11,71 @@ use sidespan_core::attribute::OwnedValue;
 use sidespan_core::config::Config;
 use sidespan_core::exporter::{ExportHeader, ExporterConfig, Protocol};
 
-/// The documents that one plugin accepted and that may be in force, the most
-/// recent last.
+/// The documents that one plugin was configured with, the most recent last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AcceptedDocuments(Vec<String>);
+pub struct DocumentHistory {
+    /// Those that may be in force.
+    accepted: Vec<String>,
+    /// Those that were reported since an accepted one was new.
+    rejected: Vec<String>,
+}
 
-impl AcceptedDocuments {
-    /// More documents of one plugin than a proxy has in force at once: those of
-    /// the listeners that drain after each of several updates.
-    const MAX: usize = 8;
-
+impl DocumentHistory {
     /// Reads what [`encode`](Self::encode) wrote; none of anything else.
     pub fn decode(bytes: &[u8]) -> Self {
-        Self(serde_json::from_slice(bytes).unwrap_or_default())
+        let mut history = Self::default();
+        let mut rest = bytes;
+        // Each document is its list, its length in four bytes, and its text.
+        while let Some(([list, length @ ..], after)) = rest.split_first_chunk::<5>()
+            && let Ok(length) = usize::try_from(u32::from_le_bytes(*length))
+            && let Some((document, after)) = after.split_at_checked(length)
+        {
+            let documents = match list {
+                0 => &mut history.accepted,
+                _ => &mut history.rejected,
+            };
+            documents.push(String::from_utf8_lossy(document).into_owned());
+            rest = after;
+        }
+        history
     }
 
     /// The documents as bytes.
     pub fn encode(&self) -> Vec<u8> {
-        serde_json::to_vec(&self.0).unwrap_or_default()
+        let mut bytes = Vec::new();
+        for (list, documents) in [(0, &self.accepted), (1, &self.rejected)] {
+            for document in documents {
+                // Envoy takes far less than 4 GiB of configuration.
+                let length = u32::try_from(document.len()).unwrap_or_default();
+                bytes.push(list);
+                bytes.extend_from_slice(&length.to_le_bytes());
+                bytes.extend_from_slice(document.as_bytes());
+            }
+        }
+        bytes
     }
 
-    /// Adds a document, or makes it the most recent one.
-    pub fn accept(&mut self, document: &[u8]) {
-        let Ok(document) = std::str::from_utf8(document) else {
-            return;
-        };
-        self.0.retain(|known| known != document);
-        if self.0.len() == Self::MAX {
-            self.0.remove(0);
+    /// Adds an accepted document, or makes it the most recent one. Returns
+    /// whether it is new; rejected documents are then news again.
+    pub fn accept(&mut self, document: &[u8]) -> bool {
+        let is_new = add(&mut self.accepted, document);
+        if is_new {
+            self.rejected.clear();
         }
-        self.0.push(document.to_owned());
+        is_new
+    }
+
+    /// Adds a rejected document. Returns whether it is new.
+    pub fn reject(&mut self, document: &[u8]) -> bool {
+        add(&mut self.rejected, document)
     }
 
     /// Removes a document that is no longer in force. The most recent one stays:
     /// it is the last good one until there is another.
     pub fn retire(&mut self, document: &[u8]) {
-        let last = self.0.len().saturating_sub(1);
+        let last = self.accepted.len().saturating_sub(1);
         let mut index = 0;
-        self.0.retain(|known| {
+        self.accepted.retain(|known| {
             let stays = index == last || known.as_bytes() != document;
             index += 1;
             stays
@@ -59,16 +87,32 @@ impl AcceptedDocuments {
     /// written for it.
     pub fn replacement(&self, rejected: &[u8], is_own: bool) -> Option<Config> {
         let read = |document: &String| crate::parse(document.as_bytes()).ok();
-        if is_own && let [only] = self.0.as_slice() {
+        if is_own && let [only] = self.accepted.as_slice() {
             return read(only);
         }
         let wanted = destination(rejected)?;
-        self.0
+        self.accepted
             .iter()
             .rev()
             .filter_map(read)
             .find(|config| Destination::of(config) == wanted)
     }
+}
+
+/// Makes a document the last one of a list. Returns whether it was not in it.
+fn add(list: &mut Vec<String>, document: &[u8]) -> bool {
+    /// More documents of one plugin than a proxy has in force at once: those of
+    /// the listeners that drain after each of several updates.
+    const MAX: usize = 8;
+    let document = String::from_utf8_lossy(document);
+    let known = list.iter().position(|known| *known == document);
+    if let Some(index) = known {
+        list.remove(index);
+    } else if list.len() == MAX {
+        list.remove(0);
+    }
+    list.push(document.into_owned());
+    known.is_none()
 }
 
 /// Where spans are sent, and under which name.

@@ -39,6 +39,20 @@ pub fn schema() -> serde_json::Value {
     schema::schema()
 }
 
+/// The variable of the environment that makes a host refuse a rejected document
+/// if it is `1`.
+pub const STRICT: &str = "SIDESPAN_STRICT";
+
+/// Why the value of [`STRICT`] has no effect, if it is neither `1` nor `0`.
+pub fn strict_warning(value: Option<&str>) -> Option<String> {
+    match value {
+        None | Some("" | "0" | "1") => None,
+        Some(other) => Some(format!(
+            "{STRICT} of the environment is {other:?} and has no effect, expected 1 or 0"
+        )),
+    }
+}
+
 /// Everything that is wrong with a document.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults(Vec<Fault>);

@@ -9,7 +9,7 @@
 )]
 
 use serde_json::{Value, json};
-use sidespan_config::fallback::AcceptedDocuments;
+use sidespan_config::fallback::DocumentHistory;
 
 fn document(service_name: &str) -> Value {
     json!({
@@ -22,8 +22,8 @@ fn document(service_name: &str) -> Value {
     })
 }
 
-fn accepted(documents: &[Value]) -> AcceptedDocuments {
-    let mut accepted = AcceptedDocuments::default();
+fn accepted(documents: &[Value]) -> DocumentHistory {
+    let mut accepted = DocumentHistory::default();
     for document in documents {
         accepted.accept(document.to_string().as_bytes());
     }
@@ -135,11 +135,29 @@ fn documents_are_bounded_and_survive_encoding() {
     let many: Vec<Value> = (0..20).map(|n| document(&n.to_string())).collect();
     let known = accepted(&many);
     assert_eq!(known, accepted(&many[12..]));
-    assert_eq!(AcceptedDocuments::decode(&known.encode()), known);
-    assert_eq!(
-        AcceptedDocuments::decode(b"?"),
-        AcceptedDocuments::default()
-    );
+    assert_eq!(DocumentHistory::decode(&known.encode()), known);
+    assert_eq!(DocumentHistory::decode(b"?"), DocumentHistory::default());
+}
+
+/// A rejected document is reported once, by whichever worker is first, until a
+/// new one is accepted.
+#[test]
+fn each_document_is_news_once() {
+    let mut known = DocumentHistory::default();
+    assert!(known.accept(b"{}"));
+    assert!(!known.accept(b"{}"), "the next worker");
+    for _ in 0..2 {
+        for rejected in [&b"?"[..], b"!"] {
+            assert!(known.reject(rejected));
+        }
+        for rejected in [&b"?"[..], b"!"] {
+            assert!(!known.reject(rejected), "the next worker");
+        }
+        assert!(!known.accept(b"{}"), "it was in force all along");
+        assert!(!known.reject(b"?"));
+        let new = format!("{{\"n\": {}}}", known.encode().len());
+        assert!(known.accept(new.as_bytes()));
+    }
 }
 
 fn merge(into: &mut Value, from: &Value) {

@@ -4,7 +4,7 @@
 use crate::attribute::OwnedValue;
 use crate::batch::BatchConfig;
 use crate::custom_tag::CustomTag;
-use crate::exporter::ExporterConfig;
+use crate::exporter::{ExporterConfig, Protocol};
 use crate::keep::Keep;
 use crate::propagation::{Carrier, Incoming, Propagator};
 use crate::rule::Rule;
@@ -56,6 +56,22 @@ pub struct RouteConfig {
 }
 
 impl Config {
+    /// The configuration on one line, for the log: where spans go, and what
+    /// decides.
+    pub fn summary(&self) -> String {
+        let exporter = &self.exporter;
+        let protocol = match exporter.protocol {
+            Protocol::Grpc => "otlp_grpc",
+            Protocol::Http { .. } => "otlp_http",
+        };
+        let rules = self.rules.len();
+        let s = if rules == 1 { "" } else { "s" };
+        format!(
+            "exporter {protocol} to cluster {:?}, sampler {}, {rules} rule{s}",
+            exporter.cluster, self.sampler
+        )
+    }
+
     /// The configuration for what takes a route.
     pub fn on_route(&self, route: &RouteConfig) -> Self {
         let mut config = self.clone();

@@ -128,6 +128,8 @@ pub struct CustomTags {
     max_tags: usize,
     /// The names that spans may have of themselves.
     of_spans: Names,
+    /// What an operator should know of the environment.
+    warnings: Vec<String>,
 }
 
 /// The tags of one stream as they are found.
@@ -154,11 +156,14 @@ impl CustomTags {
         let of_spans: Vec<_> = names.filter(|name| is_of_spans(name)).collect();
         let of_spans = Names::new(&of_spans);
         let mut of_stream = Vec::new();
+        let mut warnings = Vec::new();
         for tag in tags {
             match &tag.source {
                 Source::Literal(value) => tagging.add_text(&tag, Some(value), max_tags),
                 Source::Environment(name) => {
-                    tagging.add_text(&tag, variable(name).as_deref(), max_tags);
+                    let value = variable(name);
+                    warnings.extend(environment_warning(&tag, name, value.as_deref()));
+                    tagging.add_text(&tag, value.as_deref(), max_tags);
                 }
                 _ => of_stream.push(tag),
             }
@@ -169,7 +174,13 @@ impl CustomTags {
             of_stream,
             max_tags,
             of_spans,
+            warnings,
         }
+    }
+
+    /// What an operator should know of the environment.
+    pub(crate) fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// The request headers that they are made of.
@@ -234,6 +245,20 @@ impl CustomTags {
             attributes: tagging.attributes,
             of_spans: &self.of_spans,
         }
+    }
+}
+
+/// Why a tag has no value of the environment, unless it has a default for that.
+fn environment_warning(tag: &CustomTag, variable: &str, value: Option<&str>) -> Option<String> {
+    let consequence = format!("spans go without the tag {}", tag.name);
+    match value.filter(|value| !value.is_empty()) {
+        None if tag.default.is_empty() => Some(format!(
+            "{variable} is not in the environment that the filter sees, {consequence}"
+        )),
+        Some(value) if tag.tag_type.parse(value).is_none() => Some(format!(
+            "{variable} of the environment is not of the type of the tag, {consequence}"
+        )),
+        _ => None,
     }
 }
 

@@ -65,7 +65,7 @@ impl Delivery {
             config.batch.max_concurrent_exports,
             environment,
         );
-        warnings.extend(resource.warning().map(str::to_owned));
+        warnings.extend_from_slice(resource.warnings());
         Self {
             queue: queue(&exporter, config.batch.clone()),
             exporter,

@@ -176,14 +176,15 @@ impl Pause {
             true => httpdate::fmt_http_date(UNIX_EPOCH + until),
             false => "the year 10000".to_owned(),
         };
+        let seconds = |duration: Duration| duration.as_millis().div_ceil(1000);
         let bound = match self.asked > self.most {
             true => format!(
                 ", of which retry.max_elapsed_time allows {} s",
-                self.most.as_secs_f64()
+                seconds(self.most)
             ),
             false => String::new(),
         };
-        let asked = self.asked.as_secs_f64();
+        let asked = seconds(self.asked);
         format!(
             "exports to cluster {cluster:?} pause until {until}: the collector asked for {asked} s{bound}"
         )

@@ -18,6 +18,9 @@
 //! span when its stream ends, straight into its batch; a flush puts a head before
 //! them and hands the batch out as it is.
 
+/// The version of Sidespan.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 pub mod attribute;
 pub mod baggage;
 pub mod batch;

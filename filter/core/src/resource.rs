@@ -26,7 +26,7 @@ pub trait Environment {
 pub struct Resource {
     attributes: Vec<(String, OwnedValue)>,
     /// What an operator should know of the environment.
-    warning: Option<String>,
+    warnings: Vec<String>,
 }
 
 impl Resource {
@@ -40,7 +40,7 @@ impl Resource {
     ) -> Self {
         let mut resource = Self {
             attributes: Vec::new(),
-            warning: None,
+            warnings: Vec::new(),
         };
         resource.add_text(semconv::SERVICE_NAME, Some(service_name.to_owned()));
         for (key, value) in configured {
@@ -54,10 +54,13 @@ impl Resource {
         resource.add_node(environment);
         // A resource without a name: "MUST fallback to `unknown_service:`
         // concatenated with process.executable.name".
-        resource.add_text(
-            semconv::SERVICE_NAME,
-            Some("unknown_service:envoy".to_owned()),
-        );
+        if !resource.has(semconv::SERVICE_NAME) {
+            const UNKNOWN: &str = "unknown_service:envoy";
+            resource.add_text(semconv::SERVICE_NAME, Some(UNKNOWN.to_owned()));
+            resource.warnings.push(format!(
+                "no service name: service_name is empty, OTEL_SERVICE_NAME is not in the environment that the filter sees, the node has no cluster; spans have service.name {UNKNOWN}"
+            ));
+        }
         for (key, value) in [
             (semconv::TELEMETRY_SDK_NAME, SDK_NAME),
             (semconv::TELEMETRY_SDK_LANGUAGE, "rust"),
@@ -68,9 +71,13 @@ impl Resource {
         resource
     }
 
+    fn has(&self, key: &str) -> bool {
+        self.attributes.iter().any(|(earlier, _)| earlier == key)
+    }
+
     /// Adds an attribute that nobody has said before.
     fn add(&mut self, key: String, value: OwnedValue) {
-        if !self.attributes.iter().any(|(earlier, _)| *earlier == key) {
+        if !self.has(&key) {
             self.attributes.push((key, value));
         }
     }
@@ -99,7 +106,7 @@ impl Resource {
             // "In case of any error […] the entire environment variable value
             // SHOULD be discarded and an error SHOULD be reported."
             None => {
-                self.warning = Some(format!(
+                self.warnings.push(format!(
                     "{LIST}: {list:?} is ignored, expected key=value,key=value"
                 ));
             }
@@ -160,8 +167,8 @@ impl Resource {
     }
 
     /// What an operator should know of the environment.
-    pub fn warning(&self) -> Option<&str> {
-        self.warning.as_deref()
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 }
 

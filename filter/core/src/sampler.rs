@@ -4,6 +4,7 @@
 use crate::id::TraceId;
 use crate::propagation::SamplingState;
 use crate::trace_state::{MAX_VALUE, TraceState};
+use std::fmt;
 use std::time::Duration;
 
 /// A sampling probability, as the threshold under which a trace's 56 bits of
@@ -16,6 +17,18 @@ pub struct Ratio {
 
 /// The number of values that 56 bits of randomness have.
 const RANDOMNESS: u64 = 1 << 56;
+
+/// As a decimal fraction of six digits, without trailing zeros.
+impl fmt::Display for Ratio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNIT: u64 = 1_000_000;
+        // Fits: the left factor is less than 2^37.
+        let accepted = (RANDOMNESS - self.threshold) >> 20;
+        let millionths = (accepted * UNIT + (1 << 35)) >> 36;
+        let digits = format!("{}.{:06}", millionths / UNIT, millionths % UNIT);
+        f.write_str(digits.trim_end_matches('0').trim_end_matches('.'))
+    }
+}
 
 impl Ratio {
     /// Everything is sampled.
@@ -229,6 +242,20 @@ impl Default for Sampler {
             parent_based: true,
             root: Root::TraceIdRatio(Ratio::ONE),
             limit: None,
+        }
+    }
+}
+
+/// In the words of the configuration.
+impl fmt::Display for Sampler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.parent_based {
+            f.write_str("parentbased_")?;
+        }
+        match self.root {
+            Root::AlwaysOn => f.write_str("always_on"),
+            Root::AlwaysOff => f.write_str("always_off"),
+            Root::TraceIdRatio(ratio) => write!(f, "traceidratio {ratio}"),
         }
     }
 }

@@ -115,6 +115,28 @@ impl Stat {
 /// The time from an export's start to its end, in milliseconds.
 pub const EXPORT_TIME: &str = "sidespan.export_time";
 
+/// Counts documents that were rejected.
+pub const CONFIG_REJECTED: &str = "sidespan.config_rejected";
+
+/// A gauge: workers whose newest document is not in force.
+pub const CONFIG_STALE: &str = "sidespan.config_stale";
+
+/// A gauge: [`version_number`].
+pub const VERSION_NUMBER: &str = "sidespan.version";
+
+/// The version as a number: 1 002 003 for 1.2.3.
+pub fn version_number() -> u64 {
+    let part = |part: &str| part.parse::<u64>().unwrap_or_default();
+    let parts = [
+        env!("CARGO_PKG_VERSION_MAJOR"),
+        env!("CARGO_PKG_VERSION_MINOR"),
+        env!("CARGO_PKG_VERSION_PATCH"),
+    ];
+    parts
+        .into_iter()
+        .fold(0, |number, text| number * 1000 + part(text))
+}
+
 /// What was counted since the host last asked.
 #[derive(Debug, Default)]
 pub struct Stats([u64; Stat::ALL.len()]);

@@ -241,6 +241,12 @@ impl Recorder {
         }
     }
 
+    /// What an operator should know of the environment.
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
+        let tags = self.tags.warnings().iter().cloned();
+        tags.chain(self.methods.warning())
+    }
+
     /// Istio calls the listeners of its gateways outbound; they are edges.
     fn is_edge(&self, direction: Direction) -> bool {
         direction == Direction::Unspecified || self.is_istio_gateway

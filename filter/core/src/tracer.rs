@@ -30,9 +30,10 @@ impl Tracer {
         Self { source, delivery }
     }
 
-    /// [`Delivery::warnings`].
-    pub fn warnings(&self) -> &[String] {
-        self.delivery.warnings()
+    /// What an operator should know of the environment.
+    pub fn warnings(&self) -> Vec<String> {
+        let of_delivery = self.delivery.warnings().iter().cloned();
+        of_delivery.chain(self.recorder().warnings()).collect()
     }
 
     /// [`Delivery::target`].

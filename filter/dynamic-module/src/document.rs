@@ -1,79 +1,182 @@
-//! The configuration documents that Envoy hands over, and what a wrong one
+//! The configuration documents that Envoy hands over, and what a rejected one
 //! means.
 
 use crate::environment;
 use crate::exporter::{self, lock};
 use crate::ffi::{self, LogLevel};
-use sidespan_config::Faults;
+use sidespan_config::fallback::DocumentHistory;
+use sidespan_config::{Faults, STRICT};
+use sidespan_core::VERSION;
 use sidespan_core::config::{Config, RouteConfig};
 use sidespan_core::document::to_json;
 use sidespan_core::resource::Environment;
+use std::fmt;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The documents that were taken and refused last.
-static DOCUMENTS: Mutex<Vec<Documents>> = Mutex::new(Vec::new());
+/// The documents of each place that was configured.
+static HISTORIES: Mutex<Vec<(String, DocumentHistory)>> = Mutex::new(Vec::new());
 
-/// Of what has this name.
-struct Documents {
+/// Documents that are the newest of their place, and not in force.
+static STALE: AtomicU64 = AtomicU64::new(0);
+
+/// How many workers have a newest document that is not in force: all of them,
+/// for each such document.
+pub(crate) fn stale_workers() -> u64 {
+    let workers = u64::try_from(ffi::workers()).unwrap_or(u64::MAX);
+    STALE.load(Ordering::Relaxed).saturating_mul(workers)
+}
+
+/// Where a document stands, as an operator names it in Envoy's configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    key: &'static str,
     name: String,
-    good: Option<Vec<u8>>,
-    bad: Option<Vec<u8>>,
 }
 
-/// Calls `f` with those of this name.
-fn with<T>(name: &str, f: impl FnOnce(&mut Documents) -> T) -> T {
-    let mut all = lock(&DOCUMENTS);
-    if let Some(known) = all.iter_mut().find(|known| known.name == name) {
-        return f(known);
+impl Place {
+    pub(crate) fn filter(name: &str) -> Self {
+        Self::new("filter_name", name)
     }
-    let mut new = Documents {
-        name: name.to_owned(),
-        good: None,
-        bad: None,
-    };
-    let result = f(&mut new);
-    all.push(new);
-    result
+
+    pub(crate) fn tracer(name: &str) -> Self {
+        Self::new("tracer_name", name)
+    }
+
+    fn route(name: &str) -> Self {
+        Self::new("per_route_config_name", name)
+    }
+
+    fn new(key: &'static str, name: &str) -> Self {
+        Self {
+            key,
+            name: name.to_owned(),
+        }
+    }
+
+    /// Whether the name is this place's own. The one that all documentation has
+    /// is not.
+    fn has_identity(&self) -> bool {
+        self.name != "sidespan"
+    }
+
+    /// Calls `f` with the documents of this place.
+    fn with_history<T>(&self, f: impl FnOnce(&mut DocumentHistory) -> T) -> T {
+        let place = self.to_string();
+        let mut all = lock(&HISTORIES);
+        if let Some((_, history)) = all.iter_mut().find(|(known, _)| *known == place) {
+            return f(history);
+        }
+        let mut history = DocumentHistory::default();
+        let result = f(&mut history);
+        all.push((place, history));
+        result
+    }
+
+    /// Reports a rejected document.
+    fn log_rejected(&self, faults: &Faults, consequence: &str) {
+        exporter::count_rejected();
+        ffi::log(
+            LogLevel::Error,
+            &format!("sidespan: configuration rejected, {consequence}, {self}: {faults}"),
+        );
+    }
 }
 
-/// Whether a wrong document is to be refused, which only who validates wants.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}", self.key, self.name)
+    }
+}
+
+/// A document for as long as Envoy keeps the configuration that it is for.
+#[derive(Debug)]
+pub(crate) enum Held {
+    Accepted(Place, Vec<u8>),
+    Stale,
+}
+
+impl Held {
+    fn stale() -> Self {
+        STALE.fetch_add(1, Ordering::Relaxed);
+        Self::Stale
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        match self {
+            Self::Accepted(place, document) => {
+                place.with_history(|history| history.retire(document));
+            }
+            Self::Stale => {
+                STALE.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// Whether a rejected document is to be refused, which only who validates
+/// wants.
 fn is_strict() -> bool {
-    environment::process()
-        .variable("SIDESPAN_STRICT")
-        .as_deref()
-        == Some("1")
+    let strict = environment::process().variable(STRICT);
+    exporter::warn(sidespan_config::strict_warning(strict.as_deref()).as_slice());
+    strict.as_deref() == Some("1")
 }
 
-/// A document's configuration, or the last good one of the same name;
-/// `Some(None)` if there is none, `None` if that is to be refused.
-pub(crate) fn read(name: &str, document: &[u8]) -> Option<Option<Config>> {
-    with(name, |known| match sidespan_config::parse(document) {
+/// A document's configuration, or the one that takes its place, if there is
+/// one; `None` if the document is to be refused.
+pub(crate) fn read(place: Place, document: &[u8]) -> Option<(Option<Config>, Held)> {
+    let strict = is_strict();
+    let faults = match sidespan_config::parse(document) {
         Ok(config) => {
-            known.good = Some(document.to_vec());
-            // From here on, a fault that was reported before is news again.
-            known.bad = None;
-            Some(Some(config))
+            if place.with_history(|history| history.accept(document)) {
+                let summary = config.summary();
+                ffi::log(
+                    LogLevel::Info,
+                    &format!(
+                        "sidespan: version {VERSION}, configuration loaded, {place}: {summary}"
+                    ),
+                );
+            }
+            return Some((Some(config), Held::Accepted(place, document.to_vec())));
         }
-        Err(faults) => {
-            let strict = is_strict();
-            let earlier = known.good.as_deref().filter(|_| !strict);
-            let earlier = earlier.and_then(|good| sidespan_config::parse(good).ok());
-            let consequence = match (strict, &earlier) {
-                (true, _) => "refused, SIDESPAN_STRICT is 1",
-                (false, Some(_)) => "the last good configuration stays",
-                (false, None) => "requests go through untraced",
-            };
-            known.reject(document, &faults, consequence);
-            if strict { None } else { Some(earlier) }
-        }
-    })
+        Err(faults) => faults,
+    };
+    let is_own = place.has_identity();
+    let (is_new, replacement) = place.with_history(|history| {
+        let replacement = history.replacement(document, is_own);
+        (history.reject(document), replacement)
+    });
+    let replacement = replacement.filter(|_| !strict);
+    if is_new {
+        let consequence = match (strict, &replacement) {
+            (true, _) => "refused, SIDESPAN_STRICT is 1",
+            (false, Some(_)) => "the last good configuration stays",
+            (false, None) => "requests go through untraced",
+        };
+        place.log_rejected(&faults, consequence);
+    }
+    (!strict).then(|| (replacement, Held::stale()))
+}
+
+/// A route's configuration of its own.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) config: RouteConfig,
+    _held: Option<Held>,
 }
 
 /// What a route says of its own, nothing if that is wrong; `None` if that is
 /// to be refused.
-pub(crate) fn read_route(name: &str, document: &[u8]) -> Option<RouteConfig> {
+pub(crate) fn read_route(name: &str, document: &[u8]) -> Option<Route> {
     let faults = match sidespan_config::parse_route(&to_json(document.to_vec())) {
-        Ok(route) => return Some(route),
+        Ok(config) => {
+            return Some(Route {
+                config,
+                _held: None,
+            });
+        }
         Err(faults) => faults,
     };
     let strict = is_strict();
@@ -81,23 +184,12 @@ pub(crate) fn read_route(name: &str, document: &[u8]) -> Option<RouteConfig> {
         true => "refused, SIDESPAN_STRICT is 1",
         false => "its route is as all others",
     };
-    with(&format!("route/{name}"), |known| {
-        known.reject(document, &faults, consequence);
-    });
-    (!strict).then(RouteConfig::default)
-}
-
-impl Documents {
-    /// Reports a document that is wrong, once.
-    fn reject(&mut self, document: &[u8], faults: &Faults, consequence: &str) {
-        if self.bad.as_deref() == Some(document) {
-            return;
-        }
-        self.bad = Some(document.to_vec());
-        exporter::count_rejected();
-        ffi::log(
-            LogLevel::Error,
-            &format!("sidespan: configuration rejected, {consequence}: {faults}"),
-        );
+    let place = Place::route(name);
+    if place.with_history(|history| history.reject(document)) {
+        place.log_rejected(&faults, consequence);
     }
+    (!strict).then(|| Route {
+        config: RouteConfig::default(),
+        _held: Some(Held::stale()),
+    })
 }

@@ -386,8 +386,8 @@ pub(crate) fn exporter(config: &sidespan_core::config::Config) -> Arc<Exporter> 
             *limit = limit.saturating_mul(ffi::workers());
         }
         let delivery = Delivery::new(&shared_by_all, environment::process());
-        if !delivery.warnings().is_empty() {
-            hub.news.warn(&delivery.warnings().join("; "));
+        for warning in delivery.warnings() {
+            hub.news.warn(warning);
         }
         let shared = Arc::new(Exporter {
             outboxes: PerWorker::new(|| empty_outbox(&delivery, &key.batch)),
@@ -823,6 +823,7 @@ impl Unpublished {
             metrics.config_rejected(sink, rejected);
         }
         metrics.internal_errors(sink);
+        metrics.process(sink);
     }
 }
 
@@ -839,6 +840,13 @@ pub(crate) fn publish_by(sink: &impl Sink, metrics: &Metrics) {
     };
     IS_UNPUBLISHED.store(false, Ordering::Relaxed);
     hub.unpublished.publish(sink, metrics);
+}
+
+/// Reports what an operator should know of the environment, each once.
+pub(crate) fn warn(warnings: &[String]) {
+    if !warnings.is_empty() {
+        with_hub(|hub| warnings.iter().for_each(|warning| hub.news.warn(warning)));
+    }
 }
 
 /// A document was not accepted.

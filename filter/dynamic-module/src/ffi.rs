@@ -12,11 +12,11 @@
 //! stream come on its worker, those of a configuration on the main thread.
 #![allow(unsafe_code)]
 
+use crate::document::Route;
 use crate::exporter;
 use crate::filter::{self, FilterConfig, HttpFilter};
 use crate::guard;
 use crate::stats::{Define, Sink};
-use sidespan_core::config::RouteConfig;
 use sidespan_core::propagation::{CONTEXT_HEADERS, Extractor, Injector};
 use std::ffi::{CStr, c_char, c_void};
 use std::marker::PhantomData;
@@ -802,10 +802,10 @@ impl Stream {
     }
 
     /// What its route says of its own.
-    pub(crate) fn route(&self) -> Option<Arc<RouteConfig>> {
+    pub(crate) fn route(&self) -> Option<Arc<Route>> {
         // SAFETY: the stream is in a hook.
         let route = unsafe { envoy_dynamic_module_callback_get_most_specific_route_config(self.0) };
-        let route = route.cast::<RouteConfig>();
+        let route = route.cast::<Route>();
         if route.is_null() {
             return None;
         }
@@ -1241,7 +1241,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_per_route_config_new(
 extern "C" fn envoy_dynamic_module_on_http_filter_per_route_config_destroy(route: *const c_void) {
     guard::call((), || {
         // SAFETY: `new` gave it away, and Envoy gives it back once.
-        drop(unsafe { Arc::from_raw(route.cast::<RouteConfig>()) });
+        drop(unsafe { Arc::from_raw(route.cast::<Route>()) });
         filter::on_route_config_end();
     });
 }
@@ -1249,12 +1249,13 @@ extern "C" fn envoy_dynamic_module_on_http_filter_per_route_config_destroy(route
 // Workers share these by Envoy's pointers, of which the compiler knows nothing.
 const fn is_shared<T: Send + Sync>() {}
 const _: () = is_shared::<FilterConfig>();
-const _: () = is_shared::<RouteConfig>();
+const _: () = is_shared::<Route>();
 const _: () = is_shared::<crate::tracer::TracerConfig>();
 
 /// A filter with its configuration, which Envoy keeps for as long.
 struct Held {
     config: *const FilterConfig,
+    stream: StreamPtr,
     filter: HttpFilter,
 }
 
@@ -1269,19 +1270,25 @@ extern "C" fn envoy_dynamic_module_on_http_filter_new(
         let filter = HttpFilter::new(&Stream(stream));
         let held = Held {
             config: config.cast(),
+            stream,
             filter,
         };
         Box::into_raw(Box::new(held)).cast_const().cast()
     })
 }
 
-/// After `…stream_complete`; the last one.
+/// After `…stream_complete`, which does not come for a cluster's HTTP filter; the
+/// last one. The stream can still be asked.
 #[unsafe(no_mangle)]
 extern "C" fn envoy_dynamic_module_on_http_filter_destroy(filter: *const c_void) {
     guard::call((), || {
         if !filter.is_null() {
             // SAFETY: `new` gave it away, and Envoy gives it back once.
-            drop(unsafe { Box::from_raw(filter.cast_mut().cast::<Held>()) });
+            let mut held = unsafe { Box::from_raw(filter.cast_mut().cast::<Held>()) };
+            // SAFETY: Envoy keeps the configuration while it has filters.
+            let config = unsafe { &*held.config };
+            let mut stream = Stream(held.stream);
+            held.filter.on_destroy(config, &mut stream);
         }
     });
 }
@@ -1330,11 +1337,9 @@ extern "C" fn envoy_dynamic_module_on_http_filter_request_body(
     filter: *const c_void,
     _end_of_stream: bool,
 ) -> u32 {
-    if version() < Version::V1_40 {
-        with(stream, filter, |_, filter, stream| {
-            filter.request_size += stream.received(0);
-        });
-    }
+    with(stream, filter, |_, filter, stream| {
+        filter.on_request_body(stream.received(0));
+    });
     CONTINUE
 }
 

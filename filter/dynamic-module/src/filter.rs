@@ -1,6 +1,6 @@
 //! The HTTP filter: its configurations, and its streams.
 
-use crate::document;
+use crate::document::{self, Held, Place, Route};
 use crate::environment;
 use crate::exporter::{self, Exporter, Told, lock, now, seed};
 use crate::ffi::{self, Attribute, Kind, LogLevel, Map, MetadataSource, Stream, Version};
@@ -8,7 +8,7 @@ use crate::floor::Floor;
 use crate::per_worker::PerWorker;
 use crate::reply;
 use crate::stats::Metrics;
-use sidespan_core::config::{Config, RouteConfig};
+use sidespan_core::config::Config;
 use sidespan_core::propagation::{Extractor, Injector};
 use sidespan_core::request::{self, Direction, End, MetadataKind, RequestInfo, ResponseInfo};
 use sidespan_core::response_flags::ResponseFlags;
@@ -26,6 +26,7 @@ pub(crate) struct FilterConfig {
     envoy: ffi::Config,
     metrics: Metrics,
     tracing: Option<Tracing>,
+    _document: Option<Held>,
 }
 
 struct Tracing {
@@ -45,19 +46,19 @@ struct Worker {
     direction: Option<Direction>,
     /// For what takes a route with a configuration of its own, made when the
     /// first such request comes.
-    routes: Vec<(Weak<RouteConfig>, SpanSource)>,
+    routes: Vec<(Weak<Route>, SpanSource)>,
 }
 
 impl Worker {
-    fn source(&mut self, config: &Config, route: Option<&Arc<RouteConfig>>) -> &mut SpanSource {
+    fn source(&mut self, config: &Config, route: Option<&Arc<Route>>) -> &mut SpanSource {
         let Some(route) = route else {
             return &mut self.source;
         };
-        let is_it = |(known, _): &(Weak<RouteConfig>, _)| known.as_ptr() == Arc::as_ptr(route);
+        let is_it = |(known, _): &(Weak<Route>, _)| known.as_ptr() == Arc::as_ptr(route);
         let index = self.routes.iter().position(is_it).unwrap_or_else(|| {
             // Those of routes that are gone make room.
             self.routes.retain(|(known, _)| known.strong_count() > 0);
-            let config = config.on_route(route);
+            let config = config.on_route(&route.config);
             let source = SpanSource::new(config, environment::process(), seed());
             self.routes.push((Arc::downgrade(route), source));
             self.routes.len() - 1
@@ -77,12 +78,17 @@ const EXPORTER: &str = "exporter";
 /// only who validates wants.
 pub(crate) fn on_config(envoy: ffi::Config, name: &str, text: &[u8]) -> Option<Box<FilterConfig>> {
     let metrics = Metrics::define(&envoy);
-    let config = match name {
-        EXPORTER => None,
-        _ => document::read(name, text)?,
+    let (config, document) = match name {
+        EXPORTER => (None, None),
+        _ => {
+            let (config, document) = document::read(Place::filter(name), text)?;
+            (config, Some(document))
+        }
     };
     let tracing = config.map(|config| {
         let exporter = exporter::exporter(&config);
+        let source = SpanSource::new(config.clone(), environment::process(), seed());
+        exporter::warn(&source.recorder().warnings().collect::<Vec<_>>());
         let worker = || {
             let source = SpanSource::new(config.clone(), environment::process(), seed());
             let routes = Vec::new();
@@ -105,6 +111,7 @@ pub(crate) fn on_config(envoy: ffi::Config, name: &str, text: &[u8]) -> Option<B
         envoy,
         metrics,
         tracing,
+        _document: document,
     }))
 }
 
@@ -113,7 +120,7 @@ pub(crate) fn on_config(envoy: ffi::Config, name: &str, text: &[u8]) -> Option<B
 static ROUTE_CONFIGS: AtomicUsize = AtomicUsize::new(0);
 
 /// Takes what a route says of its own; main thread.
-pub(crate) fn on_route_config(name: &str, text: &[u8]) -> Option<Arc<RouteConfig>> {
+pub(crate) fn on_route_config(name: &str, text: &[u8]) -> Option<Arc<Route>> {
     let route = document::read_route(name, text).map(Arc::new)?;
     ROUTE_CONFIGS.fetch_add(1, Ordering::Relaxed);
     Some(route)
@@ -132,10 +139,12 @@ pub(crate) fn on_config_end(config: &FilterConfig) {
 /// A filter on one stream.
 pub(crate) struct HttpFilter {
     worker: usize,
-    route: Option<Arc<RouteConfig>>,
+    route: Option<Arc<Route>>,
     state: State,
     /// A header to add to the response, if one is configured.
     response_header: Option<(String, String)>,
+    /// The status of the response, for an attempt.
+    status: Option<u16>,
     /// Bytes of the bodies, where Envoy does not tell them.
     pub(crate) request_size: u64,
     pub(crate) response_size: u64,
@@ -161,6 +170,7 @@ impl HttpFilter {
             route: None,
             state: State::Created,
             response_header: None,
+            status: None,
             request_size: 0,
             response_size: 0,
             details: None,
@@ -179,11 +189,23 @@ impl HttpFilter {
             {
                 return floor.on_request_headers(stream);
             }
-            self.start(config, tracing, stream);
+            self.start(config, tracing, stream, true);
+        }
+    }
+
+    /// Bytes of the request's body are received.
+    pub(crate) fn on_request_body(&mut self, bytes: u64) {
+        self.request_size += bytes;
+        if let State::Traced(tracer) = &mut self.state {
+            tracer.add_request_body(bytes);
         }
     }
 
     pub(crate) fn on_response_headers(&mut self, stream: &mut Stream) {
+        if let State::Traced(_) = self.state {
+            let status = stream.header(Map::ResponseHeaders, ":status");
+            self.status = status.and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
+        }
         if let Some((name, value)) = self.response_header.take() {
             stream.set_header(Map::ResponseHeaders, &name, &value);
         }
@@ -201,6 +223,7 @@ impl HttpFilter {
                     stream,
                     filter: self,
                     metadata: &tracing.metadata,
+                    is_attempt: false,
                 });
             }
             self.end(config, tracing, stream);
@@ -211,8 +234,8 @@ impl HttpFilter {
     fn end(&mut self, config: &FilterConfig, tracing: &Tracing, stream: &mut Stream) {
         if matches!(self.state, State::Created) {
             // A filter before this one answered the request. It went nowhere,
-            // but it was there.
-            self.start(config, tracing, stream);
+            // and takes no header any more, but it was there.
+            self.start(config, tracing, stream, false);
         }
         let state = std::mem::replace(&mut self.state, State::Untraced);
         if let State::Traced(tracer) = state
@@ -223,11 +246,12 @@ impl HttpFilter {
                 stream,
                 filter: self,
                 metadata: &tracing.metadata,
+                is_attempt: false,
             };
             let source = worker.source(&tracing.config, self.route.as_ref());
             let recorder = Arc::clone(source.recorder());
             drop(worker);
-            if let Some(settled) = Settled::read(&tracer, &ended) {
+            if let Some(settled) = Settled::read(&recorder, &tracer, &ended) {
                 let told = Told::Stream(recorder, tracer, settled);
                 tracing.exporter.tell(self.worker, told, now);
             } else if let Some(ended) = recorder.end(tracer, &ended, now) {
@@ -236,7 +260,41 @@ impl HttpFilter {
         }
     }
 
-    fn start(&mut self, config: &FilterConfig, tracing: &Tracing, stream: &mut Stream) {
+    /// The filter goes. A stream that has not ended is one attempt upstream, seen
+    /// by a cluster's HTTP filter: Envoy tells it no other end.
+    pub(crate) fn on_destroy(&mut self, config: &FilterConfig, stream: &mut Stream) {
+        let state = std::mem::replace(&mut self.state, State::Untraced);
+        let State::Traced(mut tracer) = state else {
+            return;
+        };
+        if let Some(tracing) = &config.tracing
+            && let Some(mut worker) = tracing.workers.of(self.worker)
+        {
+            let now = now();
+            tracer.set_attempt();
+            let ended = Ended {
+                stream,
+                filter: self,
+                metadata: &tracing.metadata,
+                is_attempt: true,
+            };
+            let source = worker.source(&tracing.config, self.route.as_ref());
+            let recorder = Arc::clone(source.recorder());
+            drop(worker);
+            if let Some(ended) = recorder.end(tracer, &ended, now) {
+                tracing.exporter.queue(self.worker, &ended, now);
+            }
+        }
+    }
+
+    /// Starts the stream. A request that goes no further takes no context.
+    fn start(
+        &mut self,
+        config: &FilterConfig,
+        tracing: &Tracing,
+        stream: &mut Stream,
+        goes_on: bool,
+    ) {
         #[cfg(feature = "trap")]
         crate::trap::at(b"request", stream.header(Map::RequestHeaders, "x-trap"));
         self.state = State::Untraced;
@@ -266,7 +324,7 @@ impl HttpFilter {
             config.metrics.count(stream, stat, n);
         }
         drop(worker);
-        for (name, value) in &written.0 {
+        for (name, value) in written.0.iter().filter(|_| goes_on) {
             stream.set_header(Map::RequestHeaders, name, value);
         }
         self.response_header = tracing
@@ -328,6 +386,10 @@ struct Ended<'a> {
     stream: &'a Stream,
     filter: &'a HttpFilter,
     metadata: &'a MetadataTypes,
+    /// An attempt that a cluster's HTTP filter saw. It may have no downstream
+    /// connection, and Envoy (1.38 to 1.40) crashes where an address of that is
+    /// asked for.
+    is_attempt: bool,
 }
 
 impl Ended<'_> {
@@ -341,18 +403,40 @@ impl Ended<'_> {
         details.or_else(|| (!is_answered()).then_some(reply::CLIENT_LEFT))
     }
 
+    /// A header of the request as it was sent. An attempt was received so.
+    fn sent(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        match self.is_attempt {
+            true => None,
+            false => self
+                .stream
+                .header(Map::RequestHeaders, name)
+                .map(Cow::Borrowed),
+        }
+    }
+
     fn text(&self, attribute: Attribute) -> Option<Cow<'_, str>> {
         self.stream.text(attribute).map(Cow::Borrowed)
     }
 }
 
 impl ResponseInfo for Ended<'_> {
+    fn status(&self) -> Option<u16> {
+        if self.is_attempt {
+            return self.filter.status;
+        }
+        let status = self.response_header(":status")?;
+        std::str::from_utf8(status).ok()?.parse().ok()
+    }
+
     fn protocol(&self) -> Option<Cow<'_, str>> {
         self.text(Attribute::REQUEST_PROTOCOL)
     }
 
     fn source_address(&self) -> Option<Cow<'_, str>> {
-        self.text(Attribute::SOURCE_ADDRESS)
+        match self.is_attempt {
+            true => None,
+            false => self.text(Attribute::SOURCE_ADDRESS),
+        }
     }
 
     fn response_header(&self, name: &str) -> Option<&[u8]> {
@@ -400,6 +484,14 @@ impl ResponseInfo for Ended<'_> {
 
     fn upstream_address(&self) -> Option<Cow<'_, str>> {
         self.text(Attribute::UPSTREAM_ADDRESS)
+    }
+
+    fn sent_path(&self) -> Option<Cow<'_, [u8]>> {
+        self.sent(":path")
+    }
+
+    fn sent_authority(&self) -> Option<Cow<'_, [u8]>> {
+        self.sent(":authority")
     }
 
     /// No version tells.
@@ -450,6 +542,9 @@ impl ResponseInfo for Ended<'_> {
 
     fn property(&self, path: &[String]) -> Option<Vec<u8>> {
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        if self.is_attempt && matches!(path.first(), Some(&("source" | "destination"))) {
+            return None;
+        }
         let line = |map, name: &str| {
             let name = name.to_ascii_lowercase();
             self.stream.header(map, &name).map(<[u8]>::to_vec)

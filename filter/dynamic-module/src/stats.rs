@@ -1,13 +1,14 @@
 //! What is published, through whichever configuration of a filter is at hand.
 
+use crate::document;
 use crate::ffi::MetricId;
 use crate::guard;
-use sidespan_core::stats::{EXPORT_TIME, Level, Stat};
+use sidespan_core::stats::{
+    CONFIG_REJECTED, CONFIG_STALE, EXPORT_TIME, Level, Stat, VERSION_NUMBER, version_number,
+};
 
 /// Panics that were caught.
 const INTERNAL_ERRORS: &str = "sidespan.internal_errors";
-/// Documents that were not accepted.
-const CONFIG_REJECTED: &str = "sidespan.config_rejected";
 
 /// The ids of all stats within one configuration. Every stat appears at once,
 /// at zero.
@@ -18,6 +19,8 @@ pub(crate) struct Metrics {
     export_time: Option<MetricId>,
     internal_errors: Option<MetricId>,
     config_rejected: Option<MetricId>,
+    config_stale: Option<MetricId>,
+    version: Option<MetricId>,
 }
 
 /// A configuration that is being made.
@@ -48,6 +51,8 @@ impl Metrics {
             export_time: config.histogram(EXPORT_TIME),
             internal_errors: config.counter(INTERNAL_ERRORS),
             config_rejected: config.counter(CONFIG_REJECTED),
+            config_stale: config.gauge(CONFIG_STALE),
+            version: config.gauge(VERSION_NUMBER),
         }
     }
 
@@ -72,6 +77,18 @@ impl Metrics {
     pub(crate) fn config_rejected(&self, sink: &impl Sink, n: u64) {
         if let Some(counter) = self.config_rejected {
             sink.add(counter, n);
+        }
+    }
+
+    /// Publishes what holds for the whole process.
+    pub(crate) fn process(&self, sink: &impl Sink) {
+        for (gauge, value) in [
+            (self.config_stale, document::stale_workers()),
+            (self.version, version_number()),
+        ] {
+            if let Some(gauge) = gauge {
+                sink.set(gauge, value);
+            }
         }
     }
 

@@ -4,6 +4,7 @@
 //! It has no way to send anything: its spans go out by way of any
 //! configuration of the filter that the process has.
 
+use crate::document::{self, Held, Place};
 use crate::environment;
 use crate::exporter::{self, Exporter, Told, now, seed, worker};
 use crate::ffi::{self, LogLevel, TraceContext};
@@ -21,6 +22,7 @@ use std::sync::Arc;
 pub(crate) struct TracerConfig {
     envoy: ffi::TracerConfig,
     tracing: Option<Tracing>,
+    _document: Held,
 }
 
 struct Tracing {
@@ -31,16 +33,41 @@ struct Tracing {
     floor: Option<Floor>,
 }
 
-/// Keys of the document that are Envoy's to decide here, and where it is told.
-const ENVOYS: [(&str, &str); 8] = [
-    ("/sampler", "random_sampling"),
-    ("/rules", "random_sampling, or a route's tracing"),
-    ("/keep", "nothing there"),
-    ("/custom_tags", "custom_tags"),
-    ("/route_metadata", "a route's tracing"),
-    ("/propagation/incoming", "nothing there"),
-    ("/propagation/response_header", "nothing there"),
-    ("/span/upstream_span", "spawn_upstream_span"),
+/// Keys of the document that a tracer ignores, and what to use in their place.
+const IGNORED: [(&str, &str); 9] = [
+    (
+        "/sampler",
+        "Envoy decides: set random_sampling in `tracing` of the HTTP connection manager",
+    ),
+    (
+        "/rules",
+        "Envoy decides: set random_sampling in `tracing` of the HTTP connection manager, or `tracing` of a route",
+    ),
+    (
+        "/keep",
+        "Envoy decides when a request starts and keeps nothing by its outcome: use the filter, or tail sampling in a Collector",
+    ),
+    (
+        "/custom_tags",
+        "set custom_tags in `tracing` of the HTTP connection manager",
+    ),
+    ("/route_metadata", "set `tracing` of a route"),
+    (
+        "/propagation/incoming",
+        "a caller's context is always continued: use the filter to restart or link traces",
+    ),
+    (
+        "/propagation/response_header",
+        "a tracer cannot write response headers: set response_headers_to_add with %TRACE_ID% on the route configuration",
+    ),
+    (
+        "/propagation/carrier",
+        "a tracer writes headers, for which Envoy does not select the route again",
+    ),
+    (
+        "/span/upstream_span",
+        "set spawn_upstream_span in `tracing` of the HTTP connection manager",
+    ),
 ];
 
 /// Takes a configuration; main thread. `None` makes Envoy refuse it, which
@@ -48,12 +75,12 @@ const ENVOYS: [(&str, &str); 8] = [
 pub(crate) fn on_config(
     envoy: ffi::TracerConfig,
     name: &str,
-    document: &[u8],
+    text: &[u8],
 ) -> Option<Box<TracerConfig>> {
     let metrics = Metrics::define(&envoy);
-    let config = crate::document::read(&format!("tracer/{name}"), document)?;
+    let (config, held) = document::read(Place::tracer(name), text)?;
     let tracing = config.map(|config| {
-        warn_of_ignored(document);
+        warn_of_ignored(text);
         let exporter = exporter::exporter(&config);
         Tracing {
             floor: cfg!(feature = "floor").then(|| Floor::new(&config, &exporter)),
@@ -67,19 +94,21 @@ pub(crate) fn on_config(
         }
     });
     exporter::join_tracer(envoy, metrics);
-    Some(Box::new(TracerConfig { envoy, tracing }))
+    Some(Box::new(TracerConfig {
+        envoy,
+        tracing,
+        _document: held,
+    }))
 }
 
 fn warn_of_ignored(document: &[u8]) {
     let document: serde_json::Value = serde_json::from_slice(document).unwrap_or_default();
     let is_there = |(key, _): &&(&str, &str)| document.pointer(key).is_some();
-    for (key, place) in ENVOYS.iter().filter(is_there) {
+    for (key, instead) in IGNORED.iter().filter(is_there) {
         let key = key.trim_start_matches('/').replace('/', ".");
         ffi::log(
             LogLevel::Warn,
-            &format!(
-                "sidespan: {key} is ignored, the tracer leaves that to Envoy: see {place} in `tracing` of the HTTP connection manager"
-            ),
+            &format!("sidespan: {key} has no effect in a tracer, {instead}"),
         );
     }
 }
@@ -143,15 +172,16 @@ impl TracerConfig {
     }
 
     /// Writes a span's context to what goes upstream.
-    pub(crate) fn inject(&self, span: &Span, context: &mut TraceContext) {
+    pub(crate) fn inject(&self, span: &mut Span, context: &mut TraceContext) {
         if cfg!(feature = "floor")
             && let Some(floor) = self.tracing.as_ref().and_then(|t| t.floor.as_ref())
         {
             return floor.inject(context);
         }
         if let Some(tracing) = &self.tracing
-            && let Some(tagged) = &span.tagged
+            && let Some(tagged) = &mut span.tagged
         {
+            tagged.set_sent_request(context);
             tracing.tagger.inject(tagged, context);
         }
     }

@@ -4,7 +4,7 @@
 use crate::ended::{self, Answer, Ended, Question};
 use crate::floor;
 use crate::host::{self, Buffer, LogLevel, Map, Metric, MetricType, NotSent};
-use crate::shared;
+use crate::shared::{self, StaleRoot};
 use sidespan_core::decision::Decision;
 use sidespan_core::document;
 use sidespan_core::exporter::{Callout, CalloutId, CalloutOutcome, Target};
@@ -23,6 +23,8 @@ thread_local! {
     /// Few, so that a look at each is the fastest.
     static ROOTS: RefCell<Vec<(u32, Option<Root>)>> = RefCell::default();
     static METRICS: Metrics = Metrics::define();
+    /// Roots whose document was rejected, and how they are counted.
+    static STALE: RefCell<Vec<(u32, Vec<u8>, Option<StaleRoot>)>> = RefCell::default();
 }
 
 /// What is published. Every stat appears at once, at zero.
@@ -126,24 +128,22 @@ pub(crate) fn on_configure(root_id: u32) -> bool {
     };
     let document = document::to_json(host::buffer(Buffer::PluginConfiguration, usize::MAX));
     let parsed = sidespan_config::parse(&document);
+    let strict = proxy.variable(sidespan_config::STRICT);
     let is_fallback = parsed.is_err();
     let config = match parsed {
         Ok(config) => {
-            shared::accepted(&document);
+            shared::accepted(&document, &config);
             config
         }
         Err(faults) => {
-            let strict = proxy.variable("SIDESPAN_STRICT").as_deref() == Some("1");
-            let earlier = if strict { None } else { shared::last_good() };
-            let consequence = match (strict, &earlier) {
-                (true, _) => "refused, SIDESPAN_STRICT is 1",
-                (false, Some(_)) => "the last good configuration stays",
-                (false, None) => "requests go through untraced",
-            };
-            shared::rejected(&document, &faults, consequence);
-            match earlier {
+            let is_strict = strict.as_deref() == Some("1");
+            let replacement = shared::rejected(&document, &faults, is_strict);
+            if !is_strict {
+                expect_stale(root_id, &document);
+            }
+            match replacement {
                 Some(config) => config,
-                None => return !strict,
+                None => return !is_strict,
             }
         }
     };
@@ -154,9 +154,9 @@ pub(crate) fn on_configure(root_id: u32) -> bool {
     let carrier = config.carrier;
     let at_once = config.batch.streams_at_once();
     let tracer = Tracer::new(config, &proxy, host::random_seed());
-    if !tracer.warnings().is_empty() {
-        shared::warn(&tracer.warnings().join("; "));
-    }
+    let mut warnings = tracer.warnings();
+    warnings.extend(sidespan_config::strict_warning(strict.as_deref()));
+    shared::warn(&warnings);
     let Target {
         cluster, headers, ..
     } = tracer.target();
@@ -188,7 +188,37 @@ pub(crate) fn on_configure(root_id: u32) -> bool {
     true
 }
 
+/// Has a root counted as stale at its next tick, which comes soon.
+fn expect_stale(root_id: u32, document: &[u8]) {
+    STALE.with_borrow_mut(|stale| stale.push((root_id, document.to_vec(), None)));
+    host::set_tick_period(Duration::from_millis(1));
+}
+
+fn count_stale(root_id: u32) {
+    STALE.with_borrow_mut(|stale| {
+        for (_, document, counted) in stale.iter_mut().filter(|(id, ..)| *id == root_id) {
+            counted.get_or_insert_with(|| StaleRoot::count(document));
+        }
+    });
+}
+
+fn release_stale(root_id: u32) {
+    STALE.with_borrow_mut(|stale| {
+        for (_, _, counted) in stale.extract_if(.., |(id, ..)| *id == root_id) {
+            if let Some(counted) = counted {
+                counted.release();
+            }
+        }
+    });
+}
+
 pub(crate) fn on_tick(root_id: u32) {
+    count_stale(root_id);
+    if with(root_id, |_| ()).is_none() {
+        // Without a configuration there is nothing else to do.
+        host::set_tick_period(Duration::ZERO);
+        return;
+    }
     let ended = with(root_id, |root| {
         let now = host::now();
         root.is_debug = host::is_debug();
@@ -208,7 +238,16 @@ pub(crate) fn on_tick(root_id: u32) {
 /// Whether the context may go now. Of a stream there is nothing to wait for;
 /// a root sends what it has and stays until it knows what came of it.
 pub(crate) fn on_done(context_id: u32) -> bool {
-    match is_last(context_id) {
+    let is_last = is_last(context_id);
+    if is_last.is_some() {
+        release_stale(context_id);
+        with(context_id, |root| {
+            if !root.is_fallback {
+                shared::retire(&root.document);
+            }
+        });
+    }
+    match is_last {
         None => return true,
         Some(true) => {
             give_up();

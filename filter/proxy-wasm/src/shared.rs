@@ -4,55 +4,194 @@
 
 use crate::host::{self, LogLevel, Metric, MetricType};
 use sidespan_config::Faults;
+use sidespan_config::fallback::DocumentHistory;
+use sidespan_core::VERSION;
 use sidespan_core::config::Config;
 use sidespan_core::exporter::{Notice, Pause};
-use sidespan_core::stats::Stat;
+use sidespan_core::stats::{CONFIG_REJECTED, CONFIG_STALE, Stat, VERSION_NUMBER, version_number};
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// Counts documents that were not accepted.
-const CONFIG_REJECTED: &str = "sidespan.config_rejected";
+/// The stats about documents, defined once for a VM.
+struct Metrics {
+    /// Counts rejected documents.
+    rejected: Option<Metric>,
+    /// How many workers have a newest document that is not in force.
+    stale: Option<Metric>,
+}
 
-/// Keys are of this plugin: shared data is one space for all modules of a VM.
+thread_local! {
+    static METRICS: Metrics = Metrics::define();
+}
+
+impl Metrics {
+    fn define() -> Self {
+        let version = Metric::define(MetricType::Gauge, VERSION_NUMBER);
+        if let Some(version) = version {
+            version.record(version_number());
+        }
+        Self {
+            rejected: Metric::define(MetricType::Counter, CONFIG_REJECTED),
+            stale: Metric::define(MetricType::Gauge, CONFIG_STALE),
+        }
+    }
+}
+
+/// The plugin of the current root, as it is configured in Envoy.
+struct Plugin {
+    name: String,
+    root_id: String,
+}
+
+impl Plugin {
+    fn current() -> Self {
+        let property = |name| host::property(name).and_then(|text| String::from_utf8(text).ok());
+        Self {
+            name: property("plugin_name").unwrap_or_default(),
+            root_id: property("plugin_root_id").unwrap_or_default(),
+        }
+    }
+
+    /// Whether no other plugin can have the same name and root id: it has a root
+    /// id, or the name that Istio gives a WasmPlugin, `NAMESPACE.NAME`.
+    fn has_identity(&self) -> bool {
+        let is_istio = || host::property("xds\0node\0metadata\0ISTIO_VERSION").is_some();
+        !self.root_id.is_empty() || (self.name.contains('.') && is_istio())
+    }
+
+    /// Keys are of this plugin: shared data is one space for all modules of a
+    /// VM.
+    fn key(&self, what: &str) -> String {
+        format!("sidespan/{}/{}/{what}", self.name, self.root_id)
+    }
+
+    /// Reads and writes the documents of this plugin, which all workers share.
+    fn update_history<T>(&self, update: impl Fn(&mut DocumentHistory) -> T) -> T {
+        /// More than all workers of a proxy that are configured at once.
+        const ATTEMPTS: usize = 256;
+        let key = self.key("documents");
+        let attempt = || {
+            let (stored, version) = host::shared_data(&key).unwrap_or_default();
+            let mut history = DocumentHistory::decode(&stored);
+            let result = update(&mut history);
+            let encoded = history.encode();
+            let is_written = encoded == stored || host::set_shared_data(&key, &encoded, version);
+            (result, is_written)
+        };
+        for _ in 1..ATTEMPTS {
+            if let (result, true) = attempt() {
+                return result;
+            }
+        }
+        attempt().0
+    }
+}
+
+impl fmt::Display for Plugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "plugin {:?}, root_id {:?}", self.name, self.root_id)
+    }
+}
+
 fn key(what: &str) -> String {
-    let property = |name| String::from_utf8(host::property(name).unwrap_or_default());
-    let plugin = property("plugin_name").unwrap_or_default();
-    let root = property("plugin_root_id").unwrap_or_default();
-    format!("sidespan/{plugin}/{root}/{what}")
+    Plugin::current().key(what)
 }
 
-/// The document is good and stays in mind for the day that one is not.
-pub(crate) fn accepted(document: &[u8]) {
-    Metric::define(MetricType::Counter, CONFIG_REJECTED);
-    if is_first(&key("good"), document) {
-        // From here on, a fault that was reported before is news again.
-        host::set_shared_data(&key("bad"), b"", 0);
+/// A document is accepted: it may take a rejected one's place later.
+pub(crate) fn accepted(document: &[u8], config: &Config) {
+    METRICS.with(|_| ());
+    let plugin = Plugin::current();
+    if plugin.update_history(|history| history.accept(document)) {
+        let summary = config.summary();
+        host::log(
+            LogLevel::Info,
+            &format!("sidespan: version {VERSION}, configuration loaded, {plugin}: {summary}"),
+        );
     }
 }
 
-/// The last good configuration of this plugin, whichever worker took it.
-pub(crate) fn last_good() -> Option<Config> {
-    let (document, _) = host::shared_data(&key("good"))?;
-    sidespan_config::parse(&document).ok()
+/// A document is rejected. Returns the configuration that takes its place; a
+/// strict host wants none.
+pub(crate) fn rejected(document: &[u8], faults: &Faults, is_strict: bool) -> Option<Config> {
+    let plugin = Plugin::current();
+    let is_own = plugin.has_identity();
+    let (is_new, replacement) = plugin.update_history(|history| {
+        let replacement = history.replacement(document, is_own);
+        (history.reject(document), replacement)
+    });
+    let replacement = replacement.filter(|_| !is_strict);
+    METRICS.with(|metrics| {
+        if let Some(counter) = metrics.rejected.filter(|_| is_new) {
+            counter.add(1);
+        }
+    });
+    if is_new {
+        let consequence = match (is_strict, &replacement) {
+            (true, _) => "refused, SIDESPAN_STRICT is 1",
+            (false, Some(_)) => "the last good configuration stays",
+            (false, None) => "requests go through untraced",
+        };
+        host::log(
+            LogLevel::Error,
+            &format!("sidespan: configuration rejected, {consequence}, {plugin}: {faults}"),
+        );
+    }
+    replacement
 }
 
-/// Reports a document that is not good, once for all workers.
-pub(crate) fn rejected(document: &[u8], faults: &Faults, consequence: &str) {
-    let counter = Metric::define(MetricType::Counter, CONFIG_REJECTED);
-    if !is_first(&key("bad"), document) {
-        return;
+/// A document is no longer in force.
+pub(crate) fn retire(document: &[u8]) {
+    Plugin::current().update_history(|history| history.retire(document));
+}
+
+/// A root whose newest document is not in force, as the gauge counts it.
+pub(crate) enum StaleRoot {
+    /// It is one of the workers'.
+    Counted,
+    /// It stands for the root of the main thread, which serves no request and
+    /// is not told from the others.
+    Uncounted(String),
+}
+
+impl StaleRoot {
+    /// Counts a root, once the host has called it: it then belongs to a thread
+    /// of the proxy, and not to a test of the document.
+    pub(crate) fn count(document: &[u8]) -> Self {
+        let mut hasher = DefaultHasher::new();
+        document.hash(&mut hasher);
+        let key = key(&format!("stale/{:x}", hasher.finish()));
+        if is_first(&key, b"1") {
+            return Self::Uncounted(key);
+        }
+        add_stale(1);
+        Self::Counted
     }
-    if let Some(counter) = counter {
-        counter.add(1);
+
+    /// The root goes.
+    pub(crate) fn release(self) {
+        match self {
+            Self::Counted => add_stale(-1),
+            Self::Uncounted(key) => {
+                is_first(&key, b"");
+            }
+        }
     }
-    host::log(
-        LogLevel::Error,
-        &format!("sidespan: configuration rejected, {consequence}: {faults}"),
-    );
+}
+
+fn add_stale(n: i64) {
+    METRICS.with(|metrics| {
+        if let Some(gauge) = metrics.stale {
+            gauge.add(n);
+        }
+    });
 }
 
 /// Says a thing about the environment, once for all workers.
-pub(crate) fn warn(warning: &str) {
-    if is_first(&key("environment"), warning.as_bytes()) {
-        host::log(LogLevel::Warn, &format!("sidespan: {warning}"));
+pub(crate) fn warn(warnings: &[String]) {
+    if !warnings.is_empty() && is_first(&key("environment"), warnings.join("; ").as_bytes()) {
+        for warning in warnings {
+            host::log(LogLevel::Warn, &format!("sidespan: {warning}"));
+        }
     }
 }
 

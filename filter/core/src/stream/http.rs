@@ -18,6 +18,9 @@ pub(super) struct Methods(Vec<Cow<'static, str>>);
 /// Those that the conventions know.
 const METHODS: &str = "GET,POST,PUT,DELETE,HEAD,OPTIONS,PATCH,CONNECT,TRACE,QUERY";
 
+/// OpenTelemetry's variable for another list.
+const KNOWN_METHODS: &str = "OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS";
+
 fn methods(list: &str) -> impl Iterator<Item = &str> {
     list.split(',').map(str::trim).filter(|m| !m.is_empty())
 }
@@ -26,10 +29,17 @@ impl Methods {
     /// "This environment variable MUST support a comma-separated list of
     /// case-sensitive known HTTP methods", and it is a full override.
     pub(super) fn new(environment: &impl Environment) -> Self {
-        let list = environment.variable("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS");
+        let list = environment.variable(KNOWN_METHODS);
         Self(match &list {
             Some(list) => methods(list).map(|m| Cow::Owned(m.to_owned())).collect(),
             None => methods(METHODS).map(Cow::Borrowed).collect(),
+        })
+    }
+
+    /// What an operator should know, if the environment names none.
+    pub(super) fn warning(&self) -> Option<String> {
+        self.0.is_empty().then(|| {
+            format!("{KNOWN_METHODS} of the environment names no method, the method of each request is _OTHER")
         })
     }
 
