@@ -22,16 +22,25 @@ fn document(service_name: &str) -> Value {
     })
 }
 
+const SECOND: u64 = 1_000_000_000;
+const NOW: u64 = 1_790_000_000 * SECOND;
+
+/// Documents that are in force together.
 fn accepted(documents: &[Value]) -> DocumentHistory {
     let mut accepted = DocumentHistory::default();
     for document in documents {
-        accepted.accept(document.to_string().as_bytes());
+        accepted.accept(&bytes(document), NOW);
     }
+    accepted.confirm_all();
     accepted
 }
 
+fn bytes(document: &Value) -> Vec<u8> {
+    document.to_string().into_bytes()
+}
+
 fn replacement(documents: &[Value], rejected: &Value, is_own: bool) -> Option<String> {
-    let config = accepted(documents).replacement(rejected.to_string().as_bytes(), is_own);
+    let config = accepted(documents).replacement(&bytes(rejected), is_own, NOW);
     config.map(|config| config.service_name)
 }
 
@@ -85,7 +94,7 @@ fn rejected_document_with_another_destination_is_not_replaced() {
         );
     }
     let text = b"service_name: tenant-a";
-    assert!(accepted(&[good]).replacement(text, false).is_none());
+    assert!(accepted(&[good]).replacement(text, false, NOW).is_none());
 }
 
 #[test]
@@ -93,8 +102,8 @@ fn most_recent_document_of_the_destination_is_taken() {
     let mut newer = document("tenant-a");
     newer["sampler"] = json!({"ratio": 0.5});
     let documents = [document("tenant-a"), newer, document("tenant-b")];
-    let rejected = faulty(document("tenant-a")).to_string();
-    let config = accepted(&documents).replacement(rejected.as_bytes(), false);
+    let rejected = bytes(&faulty(document("tenant-a")));
+    let config = accepted(&documents).replacement(&rejected, false, NOW);
     let config = config.expect("a document with this destination");
     assert_eq!(config.service_name, "tenant-a");
     assert_ne!(config.sampler, Default::default());
@@ -117,24 +126,51 @@ fn identity_with_two_documents_is_nobodys() {
     assert_eq!(found.as_deref(), Some("tenant-a"), "by its destination");
 }
 
+/// A reload: the document before is superseded and has a while to go.
 #[test]
-fn retired_document_leaves_unless_it_is_the_last_one() {
+fn document_that_supersedes_another_is_the_only_one_in_force() {
+    let [a, b] = [document("tenant-a"), document("tenant-b")];
+    let rejected = bytes(&json!({"service_name": "renamed"}));
+    let mut known = accepted(&[a.clone()]);
+    assert!(known.accept(&bytes(&b), NOW));
+    assert!(!known.accept(&bytes(&b), NOW), "the next worker");
+    known.confirm_all();
+    let name = |known: &DocumentHistory, now: u64| {
+        let config = known.replacement(&rejected, true, now);
+        config.map(|config| config.service_name)
+    };
+    assert_eq!(name(&known, NOW + SECOND).as_deref(), Some("tenant-b"));
+    // Its listener has drained; or it never does, as it is another listener's.
+    let mut drained = known.clone();
+    drained.retire(&bytes(&a));
+    assert_eq!(
+        name(&drained, NOW + 600 * SECOND).as_deref(),
+        Some("tenant-b")
+    );
+    assert_eq!(name(&known, NOW + 600 * SECOND), None);
+    // Back to the first one, while it still drains.
+    assert!(known.accept(&bytes(&a), NOW + SECOND));
+    assert_eq!(name(&known, NOW + 2 * SECOND).as_deref(), Some("tenant-a"));
+}
+
+#[test]
+fn last_accepted_document_is_never_retired() {
     let [a, b] = [document("tenant-a"), document("tenant-b")];
     let mut known = accepted(&[a.clone(), b.clone()]);
-    known.retire(b.to_string().as_bytes());
+    known.retire(&bytes(&b));
     assert_eq!(known, accepted(&[a.clone(), b.clone()]));
-    known.retire(a.to_string().as_bytes());
-    assert_eq!(known, accepted(&[b.clone()]));
-    known.accept(a.to_string().as_bytes());
-    known.accept(b.to_string().as_bytes());
-    assert_eq!(known, accepted(&[a, b]), "accepted anew is most recent");
+    known.retire(&bytes(&a));
+    assert_eq!(known, accepted(&[b]));
 }
 
 #[test]
 fn documents_are_bounded_and_survive_encoding() {
     let many: Vec<Value> = (0..20).map(|n| document(&n.to_string())).collect();
-    let known = accepted(&many);
+    let mut known = accepted(&many);
     assert_eq!(known, accepted(&many[12..]));
+    known.reject(b"?");
+    known.accept(b"{}", NOW);
+    known.reject(b"!");
     assert_eq!(DocumentHistory::decode(&known.encode()), known);
     assert_eq!(DocumentHistory::decode(b"?"), DocumentHistory::default());
 }
@@ -144,20 +180,29 @@ fn documents_are_bounded_and_survive_encoding() {
 #[test]
 fn each_document_is_news_once() {
     let mut known = DocumentHistory::default();
-    assert!(known.accept(b"{}"));
-    assert!(!known.accept(b"{}"), "the next worker");
+    assert!(known.accept(b"{}", NOW));
+    assert!(!known.accept(b"{}", NOW), "the next worker");
+    let mut latest = b"{}".to_vec();
     for _ in 0..2 {
-        for rejected in [&b"?"[..], b"!"] {
-            assert!(known.reject(rejected));
+        for is_new in [true, false] {
+            for rejected in [&b"?"[..], b"!"] {
+                assert_eq!(known.reject(rejected), is_new, "also for the next worker");
+            }
         }
-        for rejected in [&b"?"[..], b"!"] {
-            assert!(!known.reject(rejected), "the next worker");
-        }
-        assert!(!known.accept(b"{}"), "it was in force all along");
+        assert!(!known.accept(&latest, NOW), "it was in force all along");
         assert!(!known.reject(b"?"));
         let new = format!("{{\"n\": {}}}", known.encode().len());
-        assert!(known.accept(new.as_bytes()));
+        latest = new.into_bytes();
+        assert!(known.accept(&latest, NOW));
     }
+}
+
+/// Envoy writes the keys of a `Struct` in any order.
+#[test]
+fn order_of_keys_does_not_matter() {
+    let mut known = DocumentHistory::default();
+    assert!(known.accept(br#"{"a": 1, "b": {"c": 2, "d": 3}}"#, NOW));
+    assert!(!known.accept(br#"{"b":{"d":3,"c":2},"a":1}"#, NOW));
 }
 
 fn merge(into: &mut Value, from: &Value) {

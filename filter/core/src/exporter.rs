@@ -168,14 +168,10 @@ pub struct Pause {
 impl Pause {
     /// The log line about exports to this cluster.
     pub fn line(&self, cluster: &str) -> String {
-        /// The first moment of the year 10000, which the format of HTTP's dates
-        /// does not have.
-        const END: Duration = Duration::from_secs(253_402_300_800);
-        let until = Duration::from_nanos(self.until_unix_nanos);
-        let until = match until < END {
-            true => httpdate::fmt_http_date(UNIX_EPOCH + until),
-            false => "the year 10000".to_owned(),
-        };
+        /// The last second of the year 9999, as HTTP's dates have four digits.
+        const LAST: Duration = Duration::from_secs(253_402_300_799);
+        let until = Duration::from_nanos(self.until_unix_nanos).min(LAST);
+        let until = httpdate::fmt_http_date(UNIX_EPOCH + until);
         let seconds = |duration: Duration| duration.as_millis().div_ceil(1000);
         let bound = match self.asked > self.most {
             true => format!(

@@ -131,6 +131,13 @@ impl StreamTracer {
         self.passed_on.flags.is_sampled()
     }
 
+    /// Whether headers hold the context that goes upstream.
+    pub fn is_context_in(&self, headers: &impl Extractor) -> bool {
+        let id = self.passed_on.span_id.to_hex();
+        let holds_id = |value: &[u8]| value.windows(id.len()).any(|window| window == id);
+        headers.headers().any(|(_, value)| holds_id(value))
+    }
+
     /// Whether its spans say only what is asked of every stream, if it ends as
     /// most do: by the only attempt, with a status from 100 to 399 that is no
     /// redirect a proxy [may follow](may_be_followed), without

@@ -2,7 +2,7 @@
 //! means.
 
 use crate::environment;
-use crate::exporter::{self, lock};
+use crate::exporter::{self, lock, now};
 use crate::ffi::{self, LogLevel};
 use sidespan_config::fallback::DocumentHistory;
 use sidespan_config::{Faults, STRICT};
@@ -19,6 +19,13 @@ static HISTORIES: Mutex<Vec<(String, DocumentHistory)>> = Mutex::new(Vec::new())
 
 /// Documents that are the newest of their place, and not in force.
 static STALE: AtomicU64 = AtomicU64::new(0);
+
+/// The main thread has its turn: each configuration that is held now lives.
+pub(crate) fn confirm_all() {
+    for (_, history) in lock(&HISTORIES).iter_mut() {
+        history.confirm_all();
+    }
+}
 
 /// How many workers have a newest document that is not in force: all of them,
 /// for each such document.
@@ -130,7 +137,7 @@ pub(crate) fn read(place: Place, document: &[u8]) -> Option<(Option<Config>, Hel
     let strict = is_strict();
     let faults = match sidespan_config::parse(document) {
         Ok(config) => {
-            if place.with_history(|history| history.accept(document)) {
+            if place.with_history(|history| history.accept(document, now())) {
                 let summary = config.summary();
                 ffi::log(
                     LogLevel::Info,
@@ -145,7 +152,7 @@ pub(crate) fn read(place: Place, document: &[u8]) -> Option<(Option<Config>, Hel
     };
     let is_own = place.has_identity();
     let (is_new, replacement) = place.with_history(|history| {
-        let replacement = history.replacement(document, is_own);
+        let replacement = history.replacement(document, is_own, now());
         (history.reject(document), replacement)
     });
     let replacement = replacement.filter(|_| !strict);

@@ -9,6 +9,7 @@
 //! Envoy gives no timer either: a thread sleeps until something is due and has
 //! the main thread take its turn.
 
+use crate::document;
 use crate::environment;
 use crate::ffi::{self, Config, LogLevel, NotStarted, Scheduler, TracerConfig};
 use crate::guard;
@@ -480,6 +481,7 @@ pub(crate) fn on_turn() {
     #[cfg(feature = "trap")]
     crate::trap::in_first_turn();
     let now = now();
+    document::confirm_all();
     with_hub(|hub| hub.collect(now));
     leave_old_hosts(now);
     send(now);

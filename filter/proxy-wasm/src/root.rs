@@ -10,7 +10,7 @@ use sidespan_core::document;
 use sidespan_core::exporter::{Callout, CalloutId, CalloutOutcome, Target};
 use sidespan_core::pairs::Pairs;
 use sidespan_core::propagation::{Carrier, Extractor, Injector};
-use sidespan_core::request::{RequestInfo, Told};
+use sidespan_core::request::{RequestInfo, ResponseInfo as _, Told};
 use sidespan_core::resource::Environment;
 use sidespan_core::source::Started;
 use sidespan_core::stats::{EXPORT_TIME, Level, Stat};
@@ -60,10 +60,14 @@ pub(crate) struct Root {
     document: Vec<u8>,
     /// That was wrong, and the last good one is in force.
     is_fallback: bool,
+    /// The host has called, and the document is known to live.
+    is_confirmed: bool,
     /// The headers of each export, as the host takes them.
     headers: Vec<u8>,
     response_header: Option<String>,
     carrier: Carrier,
+    /// No stream has shown yet whether a filter writes what the carrier holds.
+    is_carrier_unproven: bool,
     question: Question,
     /// Streams that have ended, about which all is known, and when they did; and
     /// how many make spans.
@@ -170,8 +174,10 @@ pub(crate) fn on_configure(root_id: u32) -> bool {
         tracer,
         document,
         is_fallback,
+        is_confirmed: is_fallback,
         response_header,
         carrier,
+        is_carrier_unproven: carrier == Carrier::FilterState,
         question,
         settled: Vec::new(),
         at_once,
@@ -182,16 +188,20 @@ pub(crate) fn on_configure(root_id: u32) -> bool {
         next_tick: Duration::ZERO,
         ending: false,
     };
-    root.expect_tick(host::now());
+    root.expect_first_tick(host::now());
     METRICS.with(|_| ());
     insert(root_id, Some(root));
     true
 }
 
+/// When a new root is called for the first time: at once, as far as the host
+/// can.
+const FIRST_TICK: Duration = Duration::from_millis(1);
+
 /// Has a root counted as stale at its next tick, which comes soon.
 fn expect_stale(root_id: u32, document: &[u8]) {
     STALE.with_borrow_mut(|stale| stale.push((root_id, document.to_vec(), None)));
-    host::set_tick_period(Duration::from_millis(1));
+    host::set_tick_period(FIRST_TICK);
 }
 
 fn count_stale(root_id: u32) {
@@ -222,6 +232,9 @@ pub(crate) fn on_tick(root_id: u32) {
     let ended = with(root_id, |root| {
         let now = host::now();
         root.is_debug = host::is_debug();
+        if !std::mem::replace(&mut root.is_confirmed, true) {
+            shared::confirm(&root.document);
+        }
         root.make_spans();
         root.tracer.on_tick(now);
         root.export(now);
@@ -417,6 +430,13 @@ impl Root {
         let now = host::now();
         let mut ended = Ended::new(Some(&self.question), stream.is_sampled());
         ended.tell(&stream);
+        if self.is_carrier_unproven && ended.attempt_count() > 0 {
+            self.is_carrier_unproven = false;
+            let sent = host::header_pairs(Map::RequestHeaders);
+            if !stream.is_context_in(&sent) {
+                shared::log_unwritten_context();
+            }
+        }
         match ended.take_settled(&stream) {
             Some(answer) => {
                 self.settled.push((stream, answer, now));
@@ -531,6 +551,13 @@ impl Root {
             host::done();
             host::set_effective_context(self.id);
         }
+    }
+
+    /// Has the host call soon, which shows that it keeps this root.
+    fn expect_first_tick(&mut self, now: u64) {
+        host::set_tick_period(FIRST_TICK);
+        self.tick_period = FIRST_TICK;
+        self.next_tick = Duration::from_nanos(now) + FIRST_TICK;
     }
 
     /// Has the host call when there is something to do.

@@ -101,7 +101,8 @@ fn key(what: &str) -> String {
 pub(crate) fn accepted(document: &[u8], config: &Config) {
     METRICS.with(|_| ());
     let plugin = Plugin::current();
-    if plugin.update_history(|history| history.accept(document)) {
+    let now = host::now();
+    if plugin.update_history(|history| history.accept(document, now)) {
         let summary = config.summary();
         host::log(
             LogLevel::Info,
@@ -115,8 +116,9 @@ pub(crate) fn accepted(document: &[u8], config: &Config) {
 pub(crate) fn rejected(document: &[u8], faults: &Faults, is_strict: bool) -> Option<Config> {
     let plugin = Plugin::current();
     let is_own = plugin.has_identity();
+    let now = host::now();
     let (is_new, replacement) = plugin.update_history(|history| {
-        let replacement = history.replacement(document, is_own);
+        let replacement = history.replacement(document, is_own, now);
         (history.reject(document), replacement)
     });
     let replacement = replacement.filter(|_| !is_strict);
@@ -137,6 +139,11 @@ pub(crate) fn rejected(document: &[u8], faults: &Faults, is_strict: bool) -> Opt
         );
     }
     replacement
+}
+
+/// A root with an accepted document is called, and so lives.
+pub(crate) fn confirm(document: &[u8]) {
+    Plugin::current().update_history(|history| history.confirm(document));
 }
 
 /// A document is no longer in force.
@@ -192,6 +199,17 @@ pub(crate) fn warn(warnings: &[String]) {
         for warning in warnings {
             host::log(LogLevel::Warn, &format!("sidespan: {warning}"));
         }
+    }
+}
+
+/// Reports that a request was sent without the context in its filter state, once
+/// for all workers.
+pub(crate) fn log_unwritten_context() {
+    if is_first(&key("carrier"), b"unwritten") {
+        host::log(
+            LogLevel::Warn,
+            "sidespan: propagation.carrier is filter_state, but a request was sent without its context: no filter behind Sidespan sets headers to %FILTER_STATE(wasm.sidespan.NAME:PLAIN)%",
+        );
     }
 }
 

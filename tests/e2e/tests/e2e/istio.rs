@@ -125,6 +125,11 @@ const LIVE_CASES: &[Case] = &[
         ..MESH
     },
     Case {
+        name: "keep_route",
+        manifests: &["istio/overlays/keep-route"],
+        ..MESH
+    },
+    Case {
         name: "gateway_api",
         manifests: &["istio/overlays/gateway-api"],
         proxies: &[&STOCK, &INGRESS],

@@ -61,7 +61,7 @@ impl Reloading {
                 "dist/sidespan.wasm",
                 &workspace_root().join(module).to_string_lossy(),
             );
-        let listener = ARTEFACT.rewrite(&change(listener));
+        let listener = with_identity(ARTEFACT.rewrite(&change(listener)));
         let bootstrap = format!(
             "node: {{ id: node, cluster: test }}\ndynamic_resources:\n  lds_config:\n    path_config_source: {{ path: {}, watched_directory: {{ path: {} }} }}\nstatic_resources:\n  clusters:\n{clusters}",
             dir.join("lds.yaml").display(),
@@ -158,6 +158,18 @@ impl Reloading {
 impl Drop for Reloading {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Gives the filter an identity of its own, so that its last good document takes
+/// a rejected one's place whatever that says.
+fn with_identity(listener: String) -> String {
+    match ARTEFACT {
+        Artefact::Wasm => listener.replace(
+            "                fail_open: true\n",
+            "                fail_open: true\n                root_id: edge\n",
+        ),
+        Artefact::Module => listener.replace("filter_name: sidespan\n", "filter_name: edge\n"),
     }
 }
 

@@ -48,6 +48,7 @@ fn the_module_exports_what_it_uses_and_nothing_else() {
         "proxy_on_http_call_response",
         "proxy_on_log",
         "proxy_on_memory_allocate",
+        "proxy_on_request_body",
         "proxy_on_request_headers",
         "proxy_on_response_headers",
         "proxy_on_tick",

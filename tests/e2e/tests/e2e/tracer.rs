@@ -256,9 +256,16 @@ fn what_is_envoys_to_decide_is_told_to_be_ignored() {
         )
     });
     client::get(stage.addr(), "/");
-    for key in ["rules", "propagation.incoming"] {
-        let line = format!("sidespan: {key} is ignored, the tracer leaves that to Envoy");
-        stage.envoy.wait_log(&line, PATIENCE);
+    for (key, instead) in [
+        ("rules", "random_sampling"),
+        (
+            "propagation.incoming",
+            "use the filter to restart or link traces",
+        ),
+    ] {
+        let line = format!("sidespan: {key} has no effect in a tracer, ");
+        let line = stage.envoy.wait_log(&line, PATIENCE);
+        assert!(line.contains(instead), "{line}");
     }
     stage.collector.wait_spans(2, PATIENCE);
 }

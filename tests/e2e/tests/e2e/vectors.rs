@@ -209,16 +209,60 @@ fn run(stage: &Stage, rows: &[Row]) {
     );
 }
 
-#[test]
-fn every_row_holds_through_a_real_envoy() {
+/// Runs all rows with a change to each proxy and to what is configured of
+/// `propagation`.
+fn run_all(carrier: Carrier) {
     let mut count = 0;
     for (config, rows) in rows() {
+        let mut config: Value = serde_json::from_str(&config).expect("JSON");
+        if carrier == Carrier::FilterState {
+            config["carrier"] = "filter_state".into();
+        }
         let exporter = format!(
             "propagation: {config}\n                    exporter: {{ otlp_grpc: {{ cluster: otel-collector }}, batch: {{ schedule_delay: 50ms }} }}"
         );
-        let stage = Stage::inbound_with(|inbound| tolerant(inbound).replace(EXPORTER, &exporter));
+        let stage = Stage::inbound_with(|inbound| {
+            let inbound = tolerant(inbound).replace(EXPORTER, &exporter);
+            match carrier {
+                Carrier::Headers => inbound,
+                Carrier::FilterState => {
+                    inbound.replace(ROUTER, format!("{}{ROUTER}", write_context_filters()))
+                }
+            }
+        });
         run(&stage, &rows);
         count += rows.len();
     }
     assert!(count > 300, "{count} rows");
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Carrier {
+    Headers,
+    FilterState,
+}
+
+pub const ROUTER: &str = "          - name: envoy.filters.http.router";
+
+/// The filters behind Sidespan that write contexts which it hands to filter
+/// state, as `envoy-configs/edge-filter-state.yaml` has them.
+pub fn write_context_filters() -> String {
+    let path = workspace_root().join("envoy-configs/edge-filter-state.yaml");
+    let text = std::fs::read_to_string(path).expect("the configuration");
+    let (_, rest) = text
+        .split_once("          - name: write-context\n")
+        .expect("the filters");
+    let (filters, _) = rest.split_once(ROUTER).expect("the router");
+    format!("          - name: write-context\n{filters}")
+}
+
+#[test]
+fn every_row_holds_through_a_real_envoy() {
+    run_all(Carrier::Headers);
+}
+
+/// The native module writes headers all the same: Envoy keeps the route for it.
+#[test]
+fn every_row_holds_by_way_of_filter_state() {
+    run_all(Carrier::FilterState);
 }
