@@ -61,7 +61,7 @@ fn rejected_document_with_the_same_destination_is_replaced() {
     ] {
         let mut rejected = good.clone();
         merge(&mut rejected, &change);
-        let found = replacement(&[good.clone()], &rejected, false);
+        let found = replacement(std::slice::from_ref(&good), &rejected, false);
         assert_eq!(found.as_deref(), Some("tenant-a"), "{change}");
     }
 }
@@ -88,7 +88,7 @@ fn rejected_document_with_another_destination_is_not_replaced() {
         let mut rejected = faulty(good.clone());
         merge(&mut rejected, &change);
         assert_eq!(
-            replacement(&[good.clone()], &rejected, false),
+            replacement(std::slice::from_ref(&good), &rejected, false),
             None,
             "{change}"
         );
@@ -131,7 +131,7 @@ fn identity_with_two_documents_is_nobodys() {
 fn document_that_supersedes_another_is_the_only_one_in_force() {
     let [a, b] = [document("tenant-a"), document("tenant-b")];
     let rejected = bytes(&json!({"service_name": "renamed"}));
-    let mut known = accepted(&[a.clone()]);
+    let mut known = accepted(std::slice::from_ref(&a));
     assert!(known.accept(&bytes(&b), NOW));
     assert!(!known.accept(&bytes(&b), NOW), "the next worker");
     known.confirm_all();

@@ -4,7 +4,7 @@
 use crate::ended::{self, Answer, Ended, Question};
 use crate::floor;
 use crate::host::{self, Buffer, LogLevel, Map, Metric, MetricType, NotSent};
-use crate::shared::{self, StaleRoot};
+use crate::{shared, stale};
 use sidespan_core::decision::Decision;
 use sidespan_core::document;
 use sidespan_core::exporter::{Callout, CalloutId, CalloutOutcome, Target};
@@ -23,8 +23,6 @@ thread_local! {
     /// Few, so that a look at each is the fastest.
     static ROOTS: RefCell<Vec<(u32, Option<Root>)>> = RefCell::default();
     static METRICS: Metrics = Metrics::define();
-    /// Roots whose document was rejected, and how they are counted.
-    static STALE: RefCell<Vec<(u32, Vec<u8>, Option<StaleRoot>)>> = RefCell::default();
 }
 
 /// What is published. Every stat appears at once, at zero.
@@ -143,7 +141,8 @@ pub(crate) fn on_configure(root_id: u32) -> bool {
             let is_strict = strict.as_deref() == Some("1");
             let replacement = shared::rejected(&document, &faults, is_strict);
             if !is_strict {
-                expect_stale(root_id, &document);
+                stale::expect(root_id, &document);
+                host::set_tick_period(FIRST_TICK);
             }
             match replacement {
                 Some(config) => config,
@@ -198,32 +197,8 @@ pub(crate) fn on_configure(root_id: u32) -> bool {
 /// can.
 const FIRST_TICK: Duration = Duration::from_millis(1);
 
-/// Has a root counted as stale at its next tick, which comes soon.
-fn expect_stale(root_id: u32, document: &[u8]) {
-    STALE.with_borrow_mut(|stale| stale.push((root_id, document.to_vec(), None)));
-    host::set_tick_period(FIRST_TICK);
-}
-
-fn count_stale(root_id: u32) {
-    STALE.with_borrow_mut(|stale| {
-        for (_, document, counted) in stale.iter_mut().filter(|(id, ..)| *id == root_id) {
-            counted.get_or_insert_with(|| StaleRoot::count(document));
-        }
-    });
-}
-
-fn release_stale(root_id: u32) {
-    STALE.with_borrow_mut(|stale| {
-        for (_, _, counted) in stale.extract_if(.., |(id, ..)| *id == root_id) {
-            if let Some(counted) = counted {
-                counted.release();
-            }
-        }
-    });
-}
-
 pub(crate) fn on_tick(root_id: u32) {
-    count_stale(root_id);
+    stale::count(root_id);
     if with(root_id, |_| ()).is_none() {
         // Without a configuration there is nothing else to do.
         host::set_tick_period(Duration::ZERO);
@@ -253,7 +228,7 @@ pub(crate) fn on_tick(root_id: u32) {
 pub(crate) fn on_done(context_id: u32) -> bool {
     let is_last = is_last(context_id);
     if is_last.is_some() {
-        release_stale(context_id);
+        stale::release(context_id);
         with(context_id, |root| {
             if !root.is_fallback {
                 shared::retire(&root.document);

@@ -151,41 +151,16 @@ pub(crate) fn retire(document: &[u8]) {
     Plugin::current().update_history(|history| history.retire(document));
 }
 
-/// A root whose newest document is not in force, as the gauge counts it.
-pub(crate) enum StaleRoot {
-    /// It is one of the workers'.
-    Counted,
-    /// It stands for the root of the main thread, which serves no request and
-    /// is not told from the others.
-    Uncounted(String),
+/// The key under which roots with a rejected document agree which one stands for
+/// the main thread.
+pub(crate) fn stale_key(document: &[u8]) -> String {
+    let mut hasher = DefaultHasher::new();
+    document.hash(&mut hasher);
+    key(&format!("stale/{:x}", hasher.finish()))
 }
 
-impl StaleRoot {
-    /// Counts a root, once the host has called it: it then belongs to a thread
-    /// of the proxy, and not to a test of the document.
-    pub(crate) fn count(document: &[u8]) -> Self {
-        let mut hasher = DefaultHasher::new();
-        document.hash(&mut hasher);
-        let key = key(&format!("stale/{:x}", hasher.finish()));
-        if is_first(&key, b"1") {
-            return Self::Uncounted(key);
-        }
-        add_stale(1);
-        Self::Counted
-    }
-
-    /// The root goes.
-    pub(crate) fn release(self) {
-        match self {
-            Self::Counted => add_stale(-1),
-            Self::Uncounted(key) => {
-                is_first(&key, b"");
-            }
-        }
-    }
-}
-
-fn add_stale(n: i64) {
+/// Adds to the number of workers whose newest document is not in force.
+pub(crate) fn add_stale(n: i64) {
     METRICS.with(|metrics| {
         if let Some(gauge) = metrics.stale {
             gauge.add(n);
@@ -282,7 +257,7 @@ fn is_time(key: &str, now: u64) -> bool {
 }
 
 /// Shares a state. Whether this worker is the one that changed it.
-fn is_first(key: &str, state: &[u8]) -> bool {
+pub(crate) fn is_first(key: &str, state: &[u8]) -> bool {
     let (known, version) = host::shared_data(key).unwrap_or_default();
     known != state && host::set_shared_data(key, state, version)
 }
