@@ -218,7 +218,7 @@ impl At<'_> {
 }
 
 /// The name that an unknown one differs from in less than half of its letters.
-fn closest<'a>(unknown: &str, names: &[&'a str]) -> Option<&'a str> {
+pub(super) fn closest<'a>(unknown: &str, names: &[&'a str]) -> Option<&'a str> {
     let distance = |name: &&&str| strsim::osa_distance(unknown, name);
     let nearest = names.iter().min_by_key(distance)?;
     (distance(&nearest) * 2 < unknown.len()).then_some(nearest)

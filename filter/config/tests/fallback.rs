@@ -39,9 +39,13 @@ fn bytes(document: &Value) -> Vec<u8> {
     document.to_string().into_bytes()
 }
 
-fn replacement(documents: &[Value], rejected: &Value, is_own: bool) -> Option<String> {
-    let config = accepted(documents).replacement(&bytes(rejected), is_own, NOW);
+fn replaced(mut known: DocumentHistory, rejected: &[u8], is_own: bool, now: u64) -> Option<String> {
+    let (_, config) = known.reject(rejected, is_own, now);
     config.map(|config| config.service_name)
+}
+
+fn replacement(documents: &[Value], rejected: &Value, is_own: bool) -> Option<String> {
+    replaced(accepted(documents), &bytes(rejected), is_own, NOW)
 }
 
 /// With a fault that says nothing of the destination.
@@ -84,6 +88,11 @@ fn rejected_document_with_another_destination_is_not_replaced() {
         json!({"exporter": {"otlp_http": {"headers": "x-token: a"}}}),
         json!({"exporter": {"otlp_grpc": {"cluster": "collector"}}}),
         json!({"exporter": 1}),
+        // A key that may be misspelt.
+        json!({"servce_name": "tenant-b"}),
+        json!({"resource_attribute": {"tenant": "b"}}),
+        json!({"exporter": {"otlp_http": {"header": []}}}),
+        json!({"exporter": {"oltp_http": {"cluster": "other"}}}),
     ] {
         let mut rejected = faulty(good.clone());
         merge(&mut rejected, &change);
@@ -94,7 +103,7 @@ fn rejected_document_with_another_destination_is_not_replaced() {
         );
     }
     let text = b"service_name: tenant-a";
-    assert!(accepted(&[good]).replacement(text, false, NOW).is_none());
+    assert_eq!(replaced(accepted(&[good]), text, false, NOW), None);
 }
 
 #[test]
@@ -103,7 +112,7 @@ fn most_recent_document_of_the_destination_is_taken() {
     newer["sampler"] = json!({"ratio": 0.5});
     let documents = [document("tenant-a"), newer, document("tenant-b")];
     let rejected = bytes(&faulty(document("tenant-a")));
-    let config = accepted(&documents).replacement(&rejected, false, NOW);
+    let (_, config) = accepted(&documents).reject(&rejected, false, NOW);
     let config = config.expect("a document with this destination");
     assert_eq!(config.service_name, "tenant-a");
     assert_ne!(config.sampler, Default::default());
@@ -135,14 +144,11 @@ fn document_that_supersedes_another_is_the_only_one_in_force() {
     assert!(known.accept(&bytes(&b), NOW));
     assert!(!known.accept(&bytes(&b), NOW), "the next worker");
     known.confirm_all();
-    let name = |known: &DocumentHistory, now: u64| {
-        let config = known.replacement(&rejected, true, now);
-        config.map(|config| config.service_name)
-    };
+    let name = |known: &DocumentHistory, now| replaced(known.clone(), &rejected, true, now);
     assert_eq!(name(&known, NOW + SECOND).as_deref(), Some("tenant-b"));
     // Its listener has drained; or it never does, as it is another listener's.
     let mut drained = known.clone();
-    drained.retire(&bytes(&a));
+    drained.end(&bytes(&a));
     assert_eq!(
         name(&drained, NOW + 600 * SECOND).as_deref(),
         Some("tenant-b")
@@ -153,48 +159,114 @@ fn document_that_supersedes_another_is_the_only_one_in_force() {
     assert_eq!(name(&known, NOW + 2 * SECOND).as_deref(), Some("tenant-a"));
 }
 
+/// good, bad, another good, another bad, each drained before the next.
 #[test]
-fn last_accepted_document_is_never_retired() {
+fn newest_accepted_document_is_in_force_after_each_reload() {
     let [a, b] = [document("tenant-a"), document("tenant-b")];
-    let mut known = accepted(&[a.clone(), b.clone()]);
-    known.retire(&bytes(&b));
-    assert_eq!(known, accepted(&[a.clone(), b.clone()]));
-    known.retire(&bytes(&a));
-    assert_eq!(known, accepted(&[b]));
+    let [x, y] = ["x", "y"].map(|name| bytes(&json!({"service_name": name})));
+    let mut known = accepted(std::slice::from_ref(&a));
+    let name = |(_, config): (bool, Option<sidespan_core::config::Config>)| {
+        config.map(|config| config.service_name)
+    };
+    assert_eq!(
+        name(known.reject(&x, true, NOW)).as_deref(),
+        Some("tenant-a")
+    );
+    known.confirm_all();
+    known.end(&bytes(&a));
+    assert_eq!(
+        name(known.reject(&x, true, NOW)).as_deref(),
+        Some("tenant-a")
+    );
+    assert!(known.accept(&bytes(&b), NOW));
+    known.confirm_all();
+    known.end(&x);
+    assert_eq!(
+        name(known.reject(&y, true, NOW)).as_deref(),
+        Some("tenant-b")
+    );
+    known.end(&bytes(&b));
+    known.end(&y);
+    let last = name(known.reject(&x, true, NOW));
+    assert_eq!(
+        last.as_deref(),
+        Some("tenant-b"),
+        "none is in force any more"
+    );
+}
+
+/// Two listeners of one identity: what a rejected document's roots run is in
+/// force, though its own roots are gone.
+#[test]
+fn document_that_stands_in_for_another_is_in_force() {
+    let [a, b] = [document("tenant-a"), document("tenant-b")];
+    let mut known = accepted(&[a.clone(), b]);
+    let (_, config) = known.reject(&bytes(&faulty(a.clone())), true, NOW);
+    assert_eq!(
+        config.unwrap().service_name,
+        "tenant-a",
+        "by its destination"
+    );
+    known.confirm_all();
+    known.end(&bytes(&a));
+    let rejected = bytes(&json!({"service_name": "renamed"}));
+    assert_eq!(replaced(known, &rejected, true, NOW), None);
 }
 
 #[test]
 fn documents_are_bounded_and_survive_encoding() {
-    let many: Vec<Value> = (0..20).map(|n| document(&n.to_string())).collect();
+    let many: Vec<Value> = (0..40).map(|n| document(&n.to_string())).collect();
     let mut known = accepted(&many);
-    assert_eq!(known, accepted(&many[12..]));
-    known.reject(b"?");
+    known.reject(b"?", false, NOW);
+    assert!(known.encode().len() < 20 * bytes(&many[0]).len() + 1000);
     known.accept(b"{}", NOW);
-    known.reject(b"!");
+    known.end(b"{}");
+    known.reject(b"!", false, NOW);
     assert_eq!(DocumentHistory::decode(&known.encode()), known);
     assert_eq!(DocumentHistory::decode(b"?"), DocumentHistory::default());
 }
 
 /// A rejected document is reported once, by whichever worker is first, until a
-/// new one is accepted.
+/// newer one takes the place of its roots.
 #[test]
 fn each_document_is_news_once() {
     let mut known = DocumentHistory::default();
+    let mut reject = |known: &mut DocumentHistory, text: &[u8]| known.reject(text, false, NOW).0;
+    // Two listeners, one of them wrong, in any order; and the next worker.
+    assert!(reject(&mut known, b"?"));
     assert!(known.accept(b"{}", NOW));
-    assert!(!known.accept(b"{}", NOW), "the next worker");
-    let mut latest = b"{}".to_vec();
-    for _ in 0..2 {
-        for is_new in [true, false] {
-            for rejected in [&b"?"[..], b"!"] {
-                assert_eq!(known.reject(rejected), is_new, "also for the next worker");
-            }
-        }
-        assert!(!known.accept(&latest, NOW), "it was in force all along");
-        assert!(!known.reject(b"?"));
-        let new = format!("{{\"n\": {}}}", known.encode().len());
-        latest = new.into_bytes();
-        assert!(known.accept(&latest, NOW));
-    }
+    assert!(!reject(&mut known, b"?"));
+    assert!(!known.accept(b"{}", NOW));
+    known.confirm_all();
+    // The wrong one is replaced, and comes again.
+    assert!(known.accept(br#"{"n": 1}"#, NOW));
+    known.confirm_all();
+    assert!(reject(&mut known, b"?"));
+    assert!(!reject(&mut known, b"?"));
+    known.end(b"?");
+    assert!(reject(&mut known, b"?"));
+}
+
+/// The gauge: a rejected document is stale until a newer one takes its place or
+/// its roots end, and again if its roots stay though they should have drained.
+#[test]
+fn rejected_document_is_stale_until_it_is_superseded() {
+    let mut known = accepted(&[document("tenant-a")]);
+    let stale =
+        |known: &DocumentHistory, now| (known.is_stale(b"?", now), known.stale_documents(now));
+    assert_eq!(stale(&known, NOW), (false, 0));
+    known.reject(b"?", false, NOW);
+    known.confirm_all();
+    assert_eq!(stale(&known, NOW), (true, 1));
+    known.accept(&bytes(&document("tenant-b")), NOW);
+    assert_eq!(stale(&known, NOW + SECOND), (false, 0));
+    assert_eq!(stale(&known, NOW + 1000 * SECOND), (true, 1));
+    known.reject(b"!", false, NOW + SECOND);
+    known.confirm_all();
+    assert_eq!(known.stale_documents(NOW + SECOND), 1, "the newer one");
+    known.end(b"!");
+    known.end(b"?");
+    assert_eq!(known.stale_documents(NOW + 1000 * SECOND), 0);
 }
 
 /// Envoy writes the keys of a `Struct` in any order.

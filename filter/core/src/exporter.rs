@@ -392,7 +392,9 @@ impl Exporter {
                 self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
                 self.is_failing = true;
                 let jitter = jitter();
-                pause = asked.map(|asked| self.pause(asked, now, jitter));
+                pause = asked
+                    .filter(|asked| !asked.is_zero())
+                    .map(|asked| self.pause(asked, now, jitter));
                 let fate = self.send_again(call.batch, pause, queue, now, jitter);
                 (fate, Some(Notice::Failing(failure)))
             }

@@ -331,6 +331,11 @@ impl Recorder {
             true => (SpanKind::Client, false),
             false => (self.kind(direction), self.has_upstream_span(direction)),
         };
+        let mut keep_reason = None;
+        if !stream.is_sampled() {
+            let duration = now.saturating_sub(stream.start_unix_nanos);
+            keep_reason = Some(self.keep.reason(outcome.ending(kind, duration))?);
+        }
         // What was never sent is described as it was received.
         let is_sent = outcome.attempts > 0;
         let has_client_span = is_sent
@@ -350,11 +355,6 @@ impl Recorder {
             sent: is_rewritten.then(|| self.side(sent)),
             outcome,
         };
-        let mut keep_reason = None;
-        if !stream.is_sampled() {
-            let duration = now.saturating_sub(stream.start_unix_nanos);
-            keep_reason = Some(self.keep.reason(story.outcome.ending(kind, duration))?);
-        }
         // A request that was never sent has no call upstream. Its only span has
         // the id that was passed on: a filter that answered, such as an
         // authorizer, may have passed it on to others.
@@ -471,7 +471,12 @@ impl Recorder {
             self.envoy
                 .record_request(story.request, head, &self.config.url_query, span);
             EnvoyNames::record_caller(outcome.response, span);
-            self.envoy.record_response(outcome, span, upstream);
+            let request_size = match http::Bodies::of(head).is_announced() {
+                true => Some(received),
+                false => outcome.response.request_size(),
+            };
+            self.envoy
+                .record_response(outcome, request_size, span, upstream);
         }
     }
 

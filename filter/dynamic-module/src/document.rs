@@ -12,13 +12,12 @@ use sidespan_core::document::to_json;
 use sidespan_core::resource::Environment;
 use std::fmt;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The documents of each place that was configured.
 static HISTORIES: Mutex<Vec<(String, DocumentHistory)>> = Mutex::new(Vec::new());
 
-/// Documents that are the newest of their place, and not in force.
-static STALE: AtomicU64 = AtomicU64::new(0);
+/// The documents that Envoy keeps configurations for, each as often as it does.
+static HELD: Mutex<Vec<(String, Vec<u8>)>> = Mutex::new(Vec::new());
 
 /// The main thread has its turn: each configuration that is held now lives.
 pub(crate) fn confirm_all() {
@@ -30,8 +29,13 @@ pub(crate) fn confirm_all() {
 /// How many workers have a newest document that is not in force: all of them,
 /// for each such document.
 pub(crate) fn stale_workers() -> u64 {
-    let workers = u64::try_from(ffi::workers()).unwrap_or(u64::MAX);
-    STALE.load(Ordering::Relaxed).saturating_mul(workers)
+    let now = now();
+    let histories = lock(&HISTORIES);
+    let stale = histories
+        .iter()
+        .map(|(_, history)| history.stale_documents(now));
+    let workers = ffi::workers().saturating_mul(stale.sum());
+    u64::try_from(workers).unwrap_or(u64::MAX)
 }
 
 /// Where a document stands, as an operator names it in Envoy's configuration.
@@ -62,9 +66,9 @@ impl Place {
     }
 
     /// Whether the name is this place's own. The one that all documentation has
-    /// is not.
+    /// is not, nor is none.
     fn has_identity(&self) -> bool {
-        self.name != "sidespan"
+        !matches!(&*self.name, "" | "sidespan")
     }
 
     /// Calls `f` with the documents of this place.
@@ -98,27 +102,31 @@ impl fmt::Display for Place {
 
 /// A document for as long as Envoy keeps the configuration that it is for.
 #[derive(Debug)]
-pub(crate) enum Held {
-    Accepted(Place, Vec<u8>),
-    Stale,
+pub(crate) struct Held {
+    place: Place,
+    document: Vec<u8>,
 }
 
 impl Held {
-    fn stale() -> Self {
-        STALE.fetch_add(1, Ordering::Relaxed);
-        Self::Stale
+    fn new(place: Place, document: &[u8]) -> Self {
+        let document = document.to_vec();
+        lock(&HELD).push((place.to_string(), document.clone()));
+        Self { place, document }
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        match self {
-            Self::Accepted(place, document) => {
-                place.with_history(|history| history.retire(document));
-            }
-            Self::Stale => {
-                STALE.fetch_sub(1, Ordering::Relaxed);
-            }
+        let place = self.place.to_string();
+        let is_it = |held: &(String, Vec<u8>)| held.0 == place && held.1 == self.document;
+        let mut held = lock(&HELD);
+        if let Some(index) = held.iter().position(is_it) {
+            held.swap_remove(index);
+        }
+        if !held.iter().any(is_it) {
+            drop(held);
+            self.place
+                .with_history(|history| history.end(&self.document));
         }
     }
 }
@@ -146,15 +154,13 @@ pub(crate) fn read(place: Place, document: &[u8]) -> Option<(Option<Config>, Hel
                     ),
                 );
             }
-            return Some((Some(config), Held::Accepted(place, document.to_vec())));
+            return Some((Some(config), Held::new(place, document)));
         }
         Err(faults) => faults,
     };
     let is_own = place.has_identity();
-    let (is_new, replacement) = place.with_history(|history| {
-        let replacement = history.replacement(document, is_own, now());
-        (history.reject(document), replacement)
-    });
+    let (is_new, replacement) =
+        place.with_history(|history| history.reject(document, is_own, now()));
     let replacement = replacement.filter(|_| !strict);
     if is_new {
         let consequence = match (strict, &replacement) {
@@ -164,7 +170,7 @@ pub(crate) fn read(place: Place, document: &[u8]) -> Option<(Option<Config>, Hel
         };
         place.log_rejected(&faults, consequence);
     }
-    (!strict).then(|| (replacement, Held::stale()))
+    (!strict).then(|| (replacement, Held::new(place, document)))
 }
 
 /// A route's configuration of its own.
@@ -192,11 +198,13 @@ pub(crate) fn read_route(name: &str, document: &[u8]) -> Option<Route> {
         false => "its route is as all others",
     };
     let place = Place::route(name);
-    if place.with_history(|history| history.reject(document)) {
+    // Another route's document is no replacement.
+    let (is_new, _) = place.with_history(|history| history.reject(document, false, now()));
+    if is_new {
         place.log_rejected(&faults, consequence);
     }
     (!strict).then(|| Route {
         config: RouteConfig::default(),
-        _held: Some(Held::stale()),
+        _held: Some(Held::new(place, document)),
     })
 }

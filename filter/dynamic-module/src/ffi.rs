@@ -1255,7 +1255,6 @@ const _: () = is_shared::<crate::tracer::TracerConfig>();
 /// A filter with its configuration, which Envoy keeps for as long.
 struct Held {
     config: *const FilterConfig,
-    stream: StreamPtr,
     filter: HttpFilter,
 }
 
@@ -1270,7 +1269,6 @@ extern "C" fn envoy_dynamic_module_on_http_filter_new(
         let filter = HttpFilter::new(&Stream(stream));
         let held = Held {
             config: config.cast(),
-            stream,
             filter,
         };
         Box::into_raw(Box::new(held)).cast_const().cast()
@@ -1278,7 +1276,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_new(
 }
 
 /// After `…stream_complete`, which does not come for a cluster's HTTP filter; the
-/// last one. The stream can still be asked.
+/// last one.
 #[unsafe(no_mangle)]
 extern "C" fn envoy_dynamic_module_on_http_filter_destroy(filter: *const c_void) {
     guard::call((), || {
@@ -1287,8 +1285,7 @@ extern "C" fn envoy_dynamic_module_on_http_filter_destroy(filter: *const c_void)
             let mut held = unsafe { Box::from_raw(filter.cast_mut().cast::<Held>()) };
             // SAFETY: Envoy keeps the configuration while it has filters.
             let config = unsafe { &*held.config };
-            let mut stream = Stream(held.stream);
-            held.filter.on_destroy(config, &mut stream);
+            held.filter.on_destroy(config);
         }
     });
 }

@@ -1,5 +1,6 @@
 //! The HTTP filter: its configurations, and its streams.
 
+use crate::attempt::Attempt;
 use crate::document::{self, Held, Place, Route};
 use crate::environment;
 use crate::exporter::{self, Exporter, Told, lock, now, seed};
@@ -143,8 +144,8 @@ pub(crate) struct HttpFilter {
     state: State,
     /// A header to add to the response, if one is configured.
     response_header: Option<(String, String)>,
-    /// The status of the response, for an attempt.
-    status: Option<u16>,
+    /// What is known of the attempt, for a cluster's HTTP filter.
+    attempt: Option<Box<Attempt>>,
     /// Bytes of the bodies, where Envoy does not tell them.
     pub(crate) request_size: u64,
     pub(crate) response_size: u64,
@@ -170,7 +171,7 @@ impl HttpFilter {
             route: None,
             state: State::Created,
             response_header: None,
-            status: None,
+            attempt: None,
             request_size: 0,
             response_size: 0,
             details: None,
@@ -202,9 +203,8 @@ impl HttpFilter {
     }
 
     pub(crate) fn on_response_headers(&mut self, stream: &mut Stream) {
-        if let State::Traced(_) = self.state {
-            let status = stream.header(Map::ResponseHeaders, ":status");
-            self.status = status.and_then(|status| std::str::from_utf8(status).ok()?.parse().ok());
+        if let Some(attempt) = &mut self.attempt {
+            attempt.read_response(stream);
         }
         if let Some((name, value)) = self.response_header.take() {
             stream.set_header(Map::ResponseHeaders, &name, &value);
@@ -223,7 +223,6 @@ impl HttpFilter {
                     stream,
                     filter: self,
                     metadata: &tracing.metadata,
-                    is_attempt: false,
                 });
             }
             self.end(config, tracing, stream);
@@ -246,7 +245,6 @@ impl HttpFilter {
                 stream,
                 filter: self,
                 metadata: &tracing.metadata,
-                is_attempt: false,
             };
             let source = worker.source(&tracing.config, self.route.as_ref());
             let recorder = Arc::clone(source.recorder());
@@ -260,28 +258,23 @@ impl HttpFilter {
         }
     }
 
-    /// The filter goes. A stream that has not ended is one attempt upstream, seen
-    /// by a cluster's HTTP filter: Envoy tells it no other end.
-    pub(crate) fn on_destroy(&mut self, config: &FilterConfig, stream: &mut Stream) {
-        let state = std::mem::replace(&mut self.state, State::Untraced);
-        let State::Traced(mut tracer) = state else {
+    /// The filter goes. For one attempt upstream, seen by a cluster's HTTP filter,
+    /// Envoy tells no other end, and answers no question any more.
+    pub(crate) fn on_destroy(&mut self, config: &FilterConfig) {
+        let Some(attempt) = self.attempt.take() else {
             return;
         };
-        if let Some(tracing) = &config.tracing
+        let state = std::mem::replace(&mut self.state, State::Untraced);
+        if let State::Traced(mut tracer) = state
+            && let Some(tracing) = &config.tracing
             && let Some(mut worker) = tracing.workers.of(self.worker)
         {
             let now = now();
             tracer.set_attempt();
-            let ended = Ended {
-                stream,
-                filter: self,
-                metadata: &tracing.metadata,
-                is_attempt: true,
-            };
             let source = worker.source(&tracing.config, self.route.as_ref());
             let recorder = Arc::clone(source.recorder());
             drop(worker);
-            if let Some(ended) = recorder.end(tracer, &ended, now) {
+            if let Some(ended) = recorder.end(tracer, &*attempt, now) {
                 tracing.exporter.queue(self.worker, &ended, now);
             }
         }
@@ -333,6 +326,7 @@ impl HttpFilter {
             .as_ref()
             .and_then(|name| Some((name.clone(), started.decision.told()?)));
         if let Some(tracer) = started.stream {
+            self.attempt = Attempt::read(stream).map(Box::new);
             self.state = State::Traced(tracer);
         }
     }
@@ -386,10 +380,6 @@ struct Ended<'a> {
     stream: &'a Stream,
     filter: &'a HttpFilter,
     metadata: &'a MetadataTypes,
-    /// An attempt that a cluster's HTTP filter saw. It may have no downstream
-    /// connection, and Envoy (1.38 to 1.40) crashes where an address of that is
-    /// asked for.
-    is_attempt: bool,
 }
 
 impl Ended<'_> {
@@ -403,15 +393,10 @@ impl Ended<'_> {
         details.or_else(|| (!is_answered()).then_some(reply::CLIENT_LEFT))
     }
 
-    /// A header of the request as it was sent. An attempt was received so.
+    /// A header of the request as it was sent.
     fn sent(&self, name: &str) -> Option<Cow<'_, [u8]>> {
-        match self.is_attempt {
-            true => None,
-            false => self
-                .stream
-                .header(Map::RequestHeaders, name)
-                .map(Cow::Borrowed),
-        }
+        let value = self.stream.header(Map::RequestHeaders, name);
+        value.map(Cow::Borrowed)
     }
 
     fn text(&self, attribute: Attribute) -> Option<Cow<'_, str>> {
@@ -420,23 +405,12 @@ impl Ended<'_> {
 }
 
 impl ResponseInfo for Ended<'_> {
-    fn status(&self) -> Option<u16> {
-        if self.is_attempt {
-            return self.filter.status;
-        }
-        let status = self.response_header(":status")?;
-        std::str::from_utf8(status).ok()?.parse().ok()
-    }
-
     fn protocol(&self) -> Option<Cow<'_, str>> {
         self.text(Attribute::REQUEST_PROTOCOL)
     }
 
     fn source_address(&self) -> Option<Cow<'_, str>> {
-        match self.is_attempt {
-            true => None,
-            false => self.text(Attribute::SOURCE_ADDRESS),
-        }
+        self.text(Attribute::SOURCE_ADDRESS)
     }
 
     fn response_header(&self, name: &str) -> Option<&[u8]> {
@@ -542,9 +516,7 @@ impl ResponseInfo for Ended<'_> {
 
     fn property(&self, path: &[String]) -> Option<Vec<u8>> {
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
-        if self.is_attempt && matches!(path.first(), Some(&("source" | "destination"))) {
-            return None;
-        }
+
         let line = |map, name: &str| {
             let name = name.to_ascii_lowercase();
             self.stream.header(map, &name).map(<[u8]>::to_vec)

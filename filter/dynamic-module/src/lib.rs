@@ -10,6 +10,7 @@
 //! `ffi` is the one file that names Envoy's ABI; every hook in it goes
 //! through `guard`.
 
+mod attempt;
 mod document;
 mod environment;
 mod exporter;

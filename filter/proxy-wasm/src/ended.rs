@@ -386,6 +386,10 @@ impl ResponseInfo for Ended<'_> {
     }
 
     fn response_size(&self) -> Option<u64> {
+        // Of an attempt the host tells what the downstream got.
+        if self.is_attempt {
+            return None;
+        }
         self.number(Asked::ResponseSize, "response\0size")
     }
 

@@ -25,9 +25,18 @@ thread_local! {
     /// filter before this one answers it.
     static CREATED: RefCell<Vec<(u32, u32)>> = RefCell::default();
     static STREAMS: RefCell<Streams> = RefCell::default();
-    /// Whether this VM serves a cluster's HTTP filters: their streams have no
-    /// `on_log`, and no headers in `on_done`.
-    static SEES_ATTEMPTS: Cell<bool> = const { Cell::new(false) };
+    static SERVED: Cell<Served> = const { Cell::new(Served::Unknown) };
+}
+
+/// What this VM's filters are among, as its streams show.
+#[derive(Clone, Copy, PartialEq)]
+enum Served {
+    Unknown,
+    /// Listeners only.
+    Listeners,
+    /// Clusters, too: their streams have no `on_log`, and no headers in
+    /// `on_done`.
+    Clusters,
 }
 
 /// Streams by their contexts. The host counts these up, so that their last
@@ -101,7 +110,7 @@ pub(crate) fn on_request_body(context_id: u32, size: usize) {
 pub(crate) fn on_response_headers(context_id: u32) {
     let header = STREAMS.with_borrow_mut(|streams| {
         let stream = streams.get_mut(context_id)?;
-        if SEES_ATTEMPTS.get() {
+        if SERVED.get() != Served::Listeners {
             stream.response = Some(host::header_pairs(Map::ResponseHeaders));
         }
         stream.response_header.take()
@@ -127,6 +136,9 @@ pub(crate) fn on_log(context_id: u32) {
         Some(root_id) => start(root_id, false),
         None => STREAMS.with_borrow_mut(|streams| streams.remove(context_id)),
     };
+    if SERVED.get() == Served::Unknown {
+        SERVED.set(Served::Listeners);
+    }
     if let Some(Stream {
         root_id,
         tracer: Some(tracer),
@@ -145,7 +157,7 @@ pub(crate) fn on_done(context_id: u32) {
     }
     let stream = STREAMS.with_borrow_mut(|streams| streams.remove(context_id));
     if let Some(stream) = stream {
-        SEES_ATTEMPTS.set(true);
+        SERVED.set(Served::Clusters);
         if let Some(tracer) = stream.tracer {
             root::with(stream.root_id, |root| {
                 root.end_attempt(*tracer, stream.response);
@@ -178,7 +190,7 @@ fn start(root_id: u32, goes_on: bool) -> Option<Stream> {
             (true, Carrier::FilterState) => {
                 let mut state = FilterState::default();
                 let started = root.start(&request, &Host, &mut state);
-                state.finish(&request);
+                state.finish();
                 started
             }
         };
@@ -211,54 +223,43 @@ impl Injector for RequestHeaders {
 /// itself would make Envoy choose the route anew.
 ///
 /// The state `wasm.sidespan.NAME` holds what the header NAME is set to. Envoy's
-/// filter cannot remove one header on a condition, so a second one removes all
-/// of [`REMOVABLE`](Self::REMOVABLE) if `wasm.sidespan.remove` is `1`, and sets
-/// those that have a state.
+/// filter cannot remove a header on a condition, so two others do that, each
+/// skipped unless `wasm.sidespan.remove` names its headers: `tracestate`, or
+/// `x-b3` for those of B3 that are not always sent. The latter are set again if
+/// they have a state.
 #[derive(Default)]
 struct FilterState {
-    set: Vec<&'static str>,
-    removed: Vec<&'static str>,
+    removes_trace_state: bool,
+    removes_b3: bool,
 }
 
 impl FilterState {
-    /// Every header that an [`Injector`] is ever told to remove.
-    const REMOVABLE: [&'static str; 4] = [
-        "tracestate",
-        "x-b3-parentspanid",
-        "x-b3-sampled",
-        "x-b3-flags",
-    ];
-
     fn set_state(name: &str, value: &str) {
         host::set_filter_state(&format!("sidespan.{name}"), value);
     }
 
-    /// Removes what is to be removed, and keeps the others of the same group.
-    fn finish(self, request: &Pairs) {
-        if self.removed.is_empty() {
-            return;
-        }
-        for name in Self::REMOVABLE {
-            if !self.set.contains(&name)
-                && !self.removed.contains(&name)
-                && let Some(value) = request.header(name.as_bytes())
-                && let Ok(value) = std::str::from_utf8(value)
-            {
-                Self::set_state(name, value);
-            }
-        }
-        Self::set_state("remove", "1");
+    /// Says what is to be removed.
+    fn finish(self) {
+        let removed = match (self.removes_trace_state, self.removes_b3) {
+            (false, false) => return,
+            (true, false) => "tracestate",
+            (false, true) => "x-b3",
+            (true, true) => "tracestate x-b3",
+        };
+        Self::set_state("remove", removed);
     }
 }
 
 impl Injector for FilterState {
     fn set(&mut self, name: &'static str, value: &str) {
-        self.set.push(name);
         Self::set_state(name, value);
     }
 
     fn remove(&mut self, name: &'static str) {
-        self.removed.push(name);
+        match name {
+            "tracestate" => self.removes_trace_state = true,
+            _ => self.removes_b3 = true,
+        }
     }
 }
 

@@ -197,11 +197,13 @@ pub(crate) fn on_configure(root_id: u32) -> bool {
 /// can.
 const FIRST_TICK: Duration = Duration::from_millis(1);
 
+/// How often a root without a configuration is called.
+const MAX_TICK: Duration = Duration::from_secs(1);
+
 pub(crate) fn on_tick(root_id: u32) {
-    stale::count(root_id);
-    if with(root_id, |_| ()).is_none() {
+    if stale::on_tick(root_id) && with(root_id, |_| ()).is_none() {
         // Without a configuration there is nothing else to do.
-        host::set_tick_period(Duration::ZERO);
+        host::set_tick_period(MAX_TICK);
         return;
     }
     let ended = with(root_id, |root| {
@@ -228,12 +230,8 @@ pub(crate) fn on_tick(root_id: u32) {
 pub(crate) fn on_done(context_id: u32) -> bool {
     let is_last = is_last(context_id);
     if is_last.is_some() {
-        stale::release(context_id);
-        with(context_id, |root| {
-            if !root.is_fallback {
-                shared::retire(&root.document);
-            }
-        });
+        stale::on_done(context_id);
+        end_document(context_id);
     }
     match is_last {
         None => return true,
@@ -262,6 +260,22 @@ pub(crate) fn on_done(context_id: u32) -> bool {
         remove(context_id);
     }
     may_go
+}
+
+/// The accepted document of a root that goes ends, if no other root here has it.
+fn end_document(root_id: u32) {
+    ROOTS.with_borrow(|roots| {
+        let has_document = |root: &&Root| !root.is_fallback && !root.ending;
+        let own = roots.iter().find(|(id, _)| *id == root_id);
+        let Some(own) = own.and_then(|(_, root)| root.as_ref()).filter(has_document) else {
+            return;
+        };
+        let mut others = roots.iter().filter(|(id, _)| *id != root_id);
+        let is_same = |root: &Root| has_document(&root) && root.document == own.document;
+        if !others.any(|(_, root)| root.as_ref().is_some_and(is_same)) {
+            shared::end(&own.document);
+        }
+    });
 }
 
 /// Whether all other roots are asked to end: then the host ends the VM when

@@ -62,7 +62,7 @@ impl Plugin {
     /// Keys are of this plugin: shared data is one space for all modules of a
     /// VM.
     fn key(&self, what: &str) -> String {
-        format!("sidespan/{}/{}/{what}", self.name, self.root_id)
+        format!("sidespan/{:?}/{:?}/{what}", self.name, self.root_id)
     }
 
     /// Reads and writes the documents of this plugin, which all workers share.
@@ -117,10 +117,8 @@ pub(crate) fn rejected(document: &[u8], faults: &Faults, is_strict: bool) -> Opt
     let plugin = Plugin::current();
     let is_own = plugin.has_identity();
     let now = host::now();
-    let (is_new, replacement) = plugin.update_history(|history| {
-        let replacement = history.replacement(document, is_own, now);
-        (history.reject(document), replacement)
-    });
+    let (is_new, replacement) =
+        plugin.update_history(|history| history.reject(document, is_own, now));
     let replacement = replacement.filter(|_| !is_strict);
     METRICS.with(|metrics| {
         if let Some(counter) = metrics.rejected.filter(|_| is_new) {
@@ -141,22 +139,32 @@ pub(crate) fn rejected(document: &[u8], faults: &Faults, is_strict: bool) -> Opt
     replacement
 }
 
-/// A root with an accepted document is called, and so lives.
+/// A root with a document is called, and so lives.
 pub(crate) fn confirm(document: &[u8]) {
     Plugin::current().update_history(|history| history.confirm(document));
 }
 
-/// A document is no longer in force.
-pub(crate) fn retire(document: &[u8]) {
-    Plugin::current().update_history(|history| history.retire(document));
+/// The last root of this VM with a document ends.
+pub(crate) fn end(document: &[u8]) {
+    Plugin::current().update_history(|history| history.end(document));
+}
+
+/// Whether a rejected document is the newest that its roots were given.
+pub(crate) fn is_stale(document: &[u8]) -> bool {
+    let now = host::now();
+    Plugin::current().update_history(|history| history.is_stale(document, now))
 }
 
 /// The key under which roots with a rejected document agree which one stands for
 /// the main thread.
 pub(crate) fn stale_key(document: &[u8]) -> String {
+    key(&format!("stale/{:x}", hash(document)))
+}
+
+fn hash(bytes: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
-    document.hash(&mut hasher);
-    key(&format!("stale/{:x}", hasher.finish()))
+    bytes.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Adds to the number of workers whose newest document is not in force.
@@ -170,8 +178,9 @@ pub(crate) fn add_stale(n: i64) {
 
 /// Says a thing about the environment, once for all workers.
 pub(crate) fn warn(warnings: &[String]) {
-    if !warnings.is_empty() && is_first(&key("environment"), warnings.join("; ").as_bytes()) {
-        for warning in warnings {
+    for warning in warnings {
+        let key = key(&format!("warning/{:x}", hash(warning.as_bytes())));
+        if is_first(&key, b"1") {
             host::log(LogLevel::Warn, &format!("sidespan: {warning}"));
         }
     }

@@ -15,6 +15,7 @@ thread_local! {
 struct StaleRoot {
     root_id: u32,
     document: Vec<u8>,
+    is_live: bool,
     counted: Option<Counted>,
 }
 
@@ -25,46 +26,69 @@ enum Counted {
     MainThread,
 }
 
-/// Remembers a root until the host calls it.
+impl StaleRoot {
+    fn count(&mut self) {
+        let document = &self.document;
+        self.counted.get_or_insert_with(|| {
+            if shared::is_first(&shared::stale_key(document), b"1") {
+                return Counted::MainThread;
+            }
+            shared::add_stale(1);
+            Counted::Worker
+        });
+    }
+
+    fn release(&mut self) {
+        match self.counted.take() {
+            Some(Counted::Worker) => shared::add_stale(-1),
+            Some(Counted::MainThread) => {
+                shared::is_first(&shared::stale_key(&self.document), b"");
+            }
+            None => {}
+        }
+    }
+}
+
+/// Remembers a root with a rejected document until the host calls it.
 pub(crate) fn expect(root_id: u32, document: &[u8]) {
     STALE.with_borrow_mut(|stale| {
         stale.push(StaleRoot {
             root_id,
             document: document.to_vec(),
+            is_live: false,
             counted: None,
         });
     });
 }
 
-/// Counts a root, once.
-pub(crate) fn count(root_id: u32) {
+/// The host calls a root. Whether its document was rejected: then it must be
+/// called again, as a newer document may take its place.
+pub(crate) fn on_tick(root_id: u32) -> bool {
     STALE.with_borrow_mut(|stale| {
-        for root in stale.iter_mut().filter(|root| root.root_id == root_id) {
-            root.counted
-                .get_or_insert_with(|| count_document(&root.document));
+        let Some(root) = stale.iter_mut().find(|root| root.root_id == root_id) else {
+            return false;
+        };
+        if !std::mem::replace(&mut root.is_live, true) {
+            shared::confirm(&root.document);
         }
-    });
+        match shared::is_stale(&root.document) {
+            true => root.count(),
+            false => root.release(),
+        }
+        true
+    })
 }
 
-fn count_document(document: &[u8]) -> Counted {
-    if shared::is_first(&shared::stale_key(document), b"1") {
-        return Counted::MainThread;
-    }
-    shared::add_stale(1);
-    Counted::Worker
-}
-
-/// A root goes, and its document with it.
-pub(crate) fn release(root_id: u32) {
+/// A root goes, and its document with it if no other root here has it.
+pub(crate) fn on_done(root_id: u32) {
     STALE.with_borrow_mut(|stale| {
-        for root in stale.extract_if(.., |root| root.root_id == root_id) {
-            match root.counted {
-                Some(Counted::Worker) => shared::add_stale(-1),
-                Some(Counted::MainThread) => {
-                    shared::is_first(&shared::stale_key(&root.document), b"");
-                }
-                None => {}
-            }
+        let Some(index) = stale.iter().position(|root| root.root_id == root_id) else {
+            return;
+        };
+        let mut root = stale.swap_remove(index);
+        root.release();
+        if !stale.iter().any(|other| other.document == root.document) {
+            shared::end(&root.document);
         }
     });
 }

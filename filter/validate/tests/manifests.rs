@@ -144,6 +144,8 @@ fn every_configuration_in_a_manifest_is_right() {
         ]
         .iter()
         .any(|of| kind.ends_with(of))
+            // The filters that write contexts are Envoy's own.
+            && !place.contains("keep-route/envoy-filter")
         {
             assert!(report.documents > 0, "{place}");
             count += 1;

@@ -626,6 +626,27 @@ fn root_id_with_two_documents_is_a_finding() {
 }
 
 #[test]
+fn filter_name_with_two_documents_is_a_finding() {
+    let filter = |id: &str, name: &str| {
+        format!(
+            "- dynamic_module_config: {{ name: sidespan }}\n  filter_name: '{id}'\n  filter_config:\n    value:\n      service_name: {name}\n      exporter: {{ otlp_grpc: {{ cluster: c }} }}\n"
+        )
+    };
+    let finding = "8: filter_name: \"edge\" has another document in line 5, expected one document for each filter_name";
+    for (first, second, expected) in [
+        (filter("edge", "a"), filter("edge", "b"), vec![finding]),
+        (filter("edge", "a"), filter("edge", "a"), vec![]),
+        (filter("edge", "a"), filter("other", "b"), vec![]),
+        (filter("sidespan", "a"), filter("sidespan", "b"), vec![]),
+        (filter("", "a"), filter("", "b"), vec![]),
+    ] {
+        let report = check(&format!("{first}{second}"));
+        let faults: Vec<String> = report.faults.iter().map(ToString::to_string).collect();
+        assert_eq!(faults, expected);
+    }
+}
+
+#[test]
 fn b3_that_is_extracted_and_not_injected_is_noted() {
     for (propagation, remedy) in [
         ("extract: [b3multi]", Some("b3multi")),

@@ -75,8 +75,9 @@ pub(super) fn answer(headers: &Lines<'_>, body: &[u8], now: u64) -> Answer {
 
 /// `Retry-After`, in seconds or as a date (RFC 9110, 10.2.3).
 fn delay(value: &[u8], now: u64) -> Option<Duration> {
-    if let Some(seconds) = number(value) {
-        return Some(Duration::from_secs(seconds));
+    if !value.is_empty() && value.iter().all(u8::is_ascii_digit) {
+        // More than any number is longer than any pause.
+        return Some(Duration::from_secs(number(value).unwrap_or(u64::MAX)));
     }
     let date = httpdate::parse_http_date(std::str::from_utf8(value).ok()?).ok()?;
     let date = date.duration_since(UNIX_EPOCH).ok()?;

@@ -33,6 +33,13 @@ fn parse_single_value(value: &[u8]) -> Result<Parsed, Malformed> {
         // sampling state alone."
         return sampling_state(first).map(Parsed::Decision);
     };
+    if let (b"", b"", Some(state)) = (first, span_id, fields.clone().next()) {
+        // Both ids are absent, as empty headers are.
+        return match state {
+            b"" => Ok(Parsed::Absent),
+            state => sampling_state(state).map(Parsed::Decision),
+        };
+    }
     let trace_id = trace_id(first)?;
     let span_id = SpanId::from_hex(span_id).ok_or(Malformed::SpanId)?;
     // An empty field is an absent one, as an empty header is.

@@ -135,13 +135,13 @@ impl EnvoyNames {
     pub(super) fn record_response(
         &self,
         outcome: &Outcome<'_, impl ResponseInfo>,
+        request_size: Option<u64>,
         span: &mut Span,
         upstream: Option<&mut Span>,
     ) {
-        let response = outcome.response;
         for (key, size) in [
-            ("request_size", response.request_size()),
-            ("response_size", response.response_size()),
+            ("request_size", request_size),
+            ("response_size", outcome.response.response_size()),
         ] {
             let size = size.unwrap_or_default().to_string();
             span.attributes.set_str(key, &size);

@@ -206,6 +206,11 @@ impl Bodies {
         !matches!(self.request, Body::None)
     }
 
+    /// Whether a header announced how long that of the request would be.
+    pub(super) fn is_announced(&self) -> bool {
+        matches!(self.request, Body::Announced(_))
+    }
+
     /// Whether only the host knows how long that of the request was.
     pub(super) fn is_open(&self) -> bool {
         matches!(self.request, Body::Open)

@@ -81,6 +81,9 @@ pub(crate) fn b3(value: &[u8]) -> Option<(Option<(String, String)>, SamplingStat
     if let [alone] = fields[..] {
         return Some((None, state(alone)?));
     }
+    if let ["", "", state_alone, ..] = fields[..] {
+        return Some((None, state(state_alone)?));
+    }
     let trace = match fields[0] {
         id if is_hex(id, 16) => format!("{}{id}", "0".repeat(16)),
         id if is_hex(id, 32) => id.to_owned(),

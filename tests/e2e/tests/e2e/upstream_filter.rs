@@ -91,7 +91,8 @@ fn each_attempt_has_a_span_of_its_own() {
     assert_eq!(spans.len(), 4);
     for span in &spans {
         assert_eq!(span.kind(), SpanKind::Client);
-        assert!(span.str_attr("error.type").is_some(), "{span:?}");
+        assert_eq!(span.int_attr("http.response.status_code"), Some(503));
+        assert_eq!(span.str_attr("error.type"), Some("503"));
     }
     let sent: Vec<_> = gateway.upstream.requests();
     for request in &sent {

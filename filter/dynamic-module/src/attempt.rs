@@ -1,0 +1,144 @@
+//! One attempt upstream, as a cluster's HTTP filter sees it.
+//!
+//! Envoy tells such a filter no end but its own destruction, in which it answers
+//! no question. What a span says is read when the request and the response come.
+//! Addresses of the downstream are never asked for: a stream that Envoy started
+//! itself has none, and Envoy 1.38 to 1.40 crashes then.
+
+use crate::ffi::{Attribute, Map, Stream};
+use sidespan_core::propagation::Extractor;
+use sidespan_core::request::{End, MetadataKind, ResponseInfo};
+use sidespan_core::response_flags::ResponseFlags;
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// See the module.
+pub(crate) struct Attempt {
+    /// From 1.
+    number: u64,
+    protocol: Option<String>,
+    route: Option<String>,
+    cluster: Option<String>,
+    upstream_address: Option<String>,
+    response: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Attempt {
+    /// Reads what is known when the request comes; `None` of a stream that is
+    /// none. A listener's filter sees a request before it has a host.
+    pub(crate) fn read(stream: &Stream) -> Option<Self> {
+        let text = |attribute| stream.text(attribute).map(str::to_owned);
+        let number = match stream.number(Attribute::UPSTREAM_ATTEMPT_COUNT) {
+            Some(0) => return None,
+            Some(number) => number,
+            // 1.38 has no count.
+            None => u64::from(stream.text(Attribute::UPSTREAM_ADDRESS).is_some()),
+        };
+        (number > 0).then(|| Self {
+            number,
+            protocol: text(Attribute::REQUEST_PROTOCOL),
+            route: text(Attribute::XDS_ROUTE_NAME),
+            cluster: stream.cluster_name().map(str::to_owned),
+            upstream_address: text(Attribute::UPSTREAM_ADDRESS),
+            response: Vec::new(),
+        })
+    }
+
+    /// Reads the headers of the response.
+    pub(crate) fn read_response(&mut self, stream: &Stream) {
+        let headers = stream.headers(Map::ResponseHeaders);
+        let lines = headers.headers();
+        self.response = lines
+            .map(|(name, value)| (name.to_vec(), value.to_vec()))
+            .collect();
+    }
+}
+
+fn borrowed(text: &Option<String>) -> Option<Cow<'_, str>> {
+    text.as_deref().map(Cow::Borrowed)
+}
+
+impl ResponseInfo for Attempt {
+    fn protocol(&self) -> Option<Cow<'_, str>> {
+        borrowed(&self.protocol)
+    }
+
+    fn source_address(&self) -> Option<Cow<'_, str>> {
+        None
+    }
+
+    fn response_header(&self, name: &str) -> Option<&[u8]> {
+        let mut lines = self.response.iter();
+        let (_, value) = lines.find(|(known, _)| known == name.as_bytes())?;
+        Some(value)
+    }
+
+    fn response_trailer(&self, _name: &str) -> Option<&[u8]> {
+        None
+    }
+
+    fn response_flags(&self) -> ResponseFlags {
+        ResponseFlags::default()
+    }
+
+    fn response_code_details(&self) -> Option<Cow<'_, str>> {
+        None
+    }
+
+    fn request_size(&self) -> Option<u64> {
+        None
+    }
+
+    fn response_size(&self) -> Option<u64> {
+        None
+    }
+
+    fn attempt_count(&self) -> u64 {
+        self.number
+    }
+
+    fn route_name(&self) -> Option<Cow<'_, str>> {
+        borrowed(&self.route)
+    }
+
+    fn cluster_name(&self) -> Option<Cow<'_, str>> {
+        borrowed(&self.cluster)
+    }
+
+    fn upstream_address(&self) -> Option<Cow<'_, str>> {
+        borrowed(&self.upstream_address)
+    }
+
+    fn connection_wait(&self) -> Option<Duration> {
+        None
+    }
+
+    fn upstream_latency(&self) -> Option<Duration> {
+        None
+    }
+
+    fn transport_failure(&self) -> Option<Cow<'_, str>> {
+        None
+    }
+
+    fn tls_peer(&self, _end: End) -> Option<Cow<'_, str>> {
+        None
+    }
+
+    fn workload(&self, _end: End, _field: &str) -> Option<Cow<'_, str>> {
+        None
+    }
+
+    fn metadata(
+        &self,
+        _kind: MetadataKind,
+        _namespace: &str,
+        _path: &[String],
+    ) -> Option<serde_json::Value> {
+        None
+    }
+
+    fn property(&self, _path: &[String]) -> Option<Vec<u8>> {
+        None
+    }
+}
