@@ -83,13 +83,19 @@ pub trait ResponseInfo {
     /// The first line of a response header.
     fn response_header(&self, name: &str) -> Option<&[u8]>;
     /// The first line of a response trailer.
-    fn response_trailer(&self, name: &str) -> Option<&[u8]>;
+    fn response_trailer(&self, _name: &str) -> Option<&[u8]> {
+        None
+    }
     /// Envoy's response flags.
     fn response_flags(&self) -> ResponseFlags;
     /// Envoy's response code details: why the response is what it is.
-    fn response_code_details(&self) -> Option<Cow<'_, str>>;
+    fn response_code_details(&self) -> Option<Cow<'_, str>> {
+        None
+    }
     /// Bytes of the request's body, counted, or as its header announced them.
-    fn request_size(&self) -> Option<u64>;
+    fn request_size(&self) -> Option<u64> {
+        None
+    }
     /// Bytes of the response's body.
     fn response_size(&self) -> Option<u64>;
     /// How often the request was sent upstream; 0 if it never was.
@@ -110,27 +116,41 @@ pub trait ResponseInfo {
         None
     }
     /// How long the request waited for a connection to it.
-    fn connection_wait(&self) -> Option<Duration>;
+    fn connection_wait(&self) -> Option<Duration> {
+        None
+    }
     /// From the first byte sent to it to the last one that came back, of the
     /// last attempt; not known of a response that did not end.
-    fn upstream_latency(&self) -> Option<Duration>;
+    fn upstream_latency(&self) -> Option<Duration> {
+        None
+    }
     /// Why there was no connection to it.
-    fn transport_failure(&self) -> Option<Cow<'_, str>>;
+    fn transport_failure(&self) -> Option<Cow<'_, str>> {
+        None
+    }
     /// Who the certificate at the other end of a TLS connection belongs to.
-    fn tls_peer(&self, end: End) -> Option<Cow<'_, str>>;
+    fn tls_peer(&self, _end: End) -> Option<Cow<'_, str>> {
+        None
+    }
     /// A field of what Istio's proxy knows of the workload at the other end:
     /// `workload`, `namespace`, `service` …
-    fn workload(&self, end: End, field: &str) -> Option<Cow<'_, str>>;
+    fn workload(&self, _end: End, _field: &str) -> Option<Cow<'_, str>> {
+        None
+    }
     /// A value in the `filter_metadata` of a namespace, and the way to it.
     fn metadata(
         &self,
-        kind: MetadataKind,
-        namespace: &str,
-        path: &[String],
-    ) -> Option<serde_json::Value>;
+        _kind: MetadataKind,
+        _namespace: &str,
+        _path: &[String],
+    ) -> Option<serde_json::Value> {
+        None
+    }
     /// Any property that the host knows, as it gives it: text, or the bytes of
     /// a little-endian number.
-    fn property(&self, path: &[String]) -> Option<Vec<u8>>;
+    fn property(&self, _path: &[String]) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 /// The request headers that rules and spans ask for.

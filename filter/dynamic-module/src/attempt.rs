@@ -7,10 +7,9 @@
 
 use crate::ffi::{Attribute, Map, Stream};
 use sidespan_core::propagation::Extractor;
-use sidespan_core::request::{End, MetadataKind, ResponseInfo};
+use sidespan_core::request::ResponseInfo;
 use sidespan_core::response_flags::ResponseFlags;
 use std::borrow::Cow;
-use std::time::Duration;
 
 /// See the module.
 pub(crate) struct Attempt {
@@ -73,20 +72,8 @@ impl ResponseInfo for Attempt {
         Some(value)
     }
 
-    fn response_trailer(&self, _name: &str) -> Option<&[u8]> {
-        None
-    }
-
     fn response_flags(&self) -> ResponseFlags {
         ResponseFlags::default()
-    }
-
-    fn response_code_details(&self) -> Option<Cow<'_, str>> {
-        None
-    }
-
-    fn request_size(&self) -> Option<u64> {
-        None
     }
 
     fn response_size(&self) -> Option<u64> {
@@ -107,38 +94,5 @@ impl ResponseInfo for Attempt {
 
     fn upstream_address(&self) -> Option<Cow<'_, str>> {
         borrowed(&self.upstream_address)
-    }
-
-    fn connection_wait(&self) -> Option<Duration> {
-        None
-    }
-
-    fn upstream_latency(&self) -> Option<Duration> {
-        None
-    }
-
-    fn transport_failure(&self) -> Option<Cow<'_, str>> {
-        None
-    }
-
-    fn tls_peer(&self, _end: End) -> Option<Cow<'_, str>> {
-        None
-    }
-
-    fn workload(&self, _end: End, _field: &str) -> Option<Cow<'_, str>> {
-        None
-    }
-
-    fn metadata(
-        &self,
-        _kind: MetadataKind,
-        _namespace: &str,
-        _path: &[String],
-    ) -> Option<serde_json::Value> {
-        None
-    }
-
-    fn property(&self, _path: &[String]) -> Option<Vec<u8>> {
-        None
     }
 }

@@ -2,7 +2,7 @@
 //! be kept, so that spans of many can be made in one go.
 
 use super::{Recorder, StreamTracer, may_be_followed};
-use crate::request::{End, MetadataKind, ResponseInfo};
+use crate::request::{End, ResponseInfo};
 use crate::response_flags::ResponseFlags;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -139,20 +139,8 @@ impl ResponseInfo for Settled {
         None
     }
 
-    fn response_trailer(&self, _name: &str) -> Option<&[u8]> {
-        None
-    }
-
     fn response_flags(&self) -> ResponseFlags {
         ResponseFlags::default()
-    }
-
-    fn response_code_details(&self) -> Option<Cow<'_, str>> {
-        None
-    }
-
-    fn request_size(&self) -> Option<u64> {
-        None
     }
 
     fn response_size(&self) -> Option<u64> {
@@ -189,30 +177,5 @@ impl ResponseInfo for Settled {
 
     fn upstream_latency(&self) -> Option<Duration> {
         self.upstream_latency
-    }
-
-    fn transport_failure(&self) -> Option<Cow<'_, str>> {
-        None
-    }
-
-    fn tls_peer(&self, _end: End) -> Option<Cow<'_, str>> {
-        None
-    }
-
-    fn workload(&self, _end: End, _field: &str) -> Option<Cow<'_, str>> {
-        None
-    }
-
-    fn metadata(
-        &self,
-        _kind: MetadataKind,
-        _namespace: &str,
-        _path: &[String],
-    ) -> Option<serde_json::Value> {
-        None
-    }
-
-    fn property(&self, _path: &[String]) -> Option<Vec<u8>> {
-        None
     }
 }

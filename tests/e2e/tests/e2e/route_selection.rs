@@ -2,9 +2,9 @@
 //! changes a header and keeps the route, a header write of a Wasm filter makes
 //! Envoy select it again.
 
-use super::stage::{ARTEFACT, EXPORTER, PATIENCE, QUICK_EXPORTER};
+use super::stage::{ARTEFACT, EXPORTER, PATIENCE, QUICK_EXPORTER, Stage};
 use super::vectors::write_context_filters;
-use harness::{Artefact, Envoy, MockCollector, Upstream, client, workspace_root};
+use harness::{Artefact, client, workspace_root};
 
 const TRACE: &str = "80f198ee56343ba864fe8b2a57d3eff7";
 const SPAN: &str = "e457b5a2e4d86bd1";
@@ -41,63 +41,45 @@ const ARRANGEMENTS: [(&str, &str, &str, &str); 4] = [
     ("a path rewritten before", REWRITE, "", PUBLIC),
 ];
 
-struct Gateway {
-    envoy: Envoy,
-    collector: MockCollector,
-    _upstream: Upstream,
+fn gateway((_, before, behind, routes): (&str, &str, &str, &str), carrier: &str) -> Stage {
+    let path = workspace_root().join("envoy-configs/edge.yaml");
+    let text = std::fs::read_to_string(path).expect("the gateway");
+    let keys = format!(
+        "{QUICK_EXPORTER}\n                    propagation: {{ carrier: {carrier}, inject: [tracecontext, b3, b3multi] }}"
+    );
+    let writers = match carrier {
+        "filter_state" => write_context_filters(),
+        _ => String::new(),
+    };
+    let router = "          - name: envoy.filters.http.router";
+    let text = text
+        .replace(
+            "          - name: sidespan\n",
+            &format!("{before}          - name: sidespan\n"),
+        )
+        .replace(router, &format!("{writers}{behind}{router}"))
+        .replace(
+            "[{ match: { prefix: / }, route: { cluster: service } }]",
+            routes,
+        )
+        .replace(EXPORTER, &keys);
+    Stage::of_text(text)
 }
 
-impl Gateway {
-    fn start((_, before, behind, routes): (&str, &str, &str, &str), carrier: &str) -> Self {
-        let path = workspace_root().join("envoy-configs/edge.yaml");
-        let text = std::fs::read_to_string(path).expect("the gateway");
-        let keys = format!(
-            "{QUICK_EXPORTER}\n                    propagation: {{ carrier: {carrier}, inject: [tracecontext, b3, b3multi] }}"
-        );
-        let writers = match carrier {
-            "filter_state" => write_context_filters(),
-            _ => String::new(),
-        };
-        let router = "          - name: envoy.filters.http.router";
-        let text = text
-            .replace(
-                "          - name: sidespan\n",
-                &format!("{before}          - name: sidespan\n"),
-            )
-            .replace(router, &format!("{writers}{behind}{router}"))
-            .replace(
-                "[{ match: { prefix: / }, route: { cluster: service } }]",
-                routes,
-            )
-            .replace(EXPORTER, &keys);
-        let (upstream, collector) = (Upstream::start(), MockCollector::start());
-        let envoy = Envoy::from_yaml(text)
-            .artefact(ARTEFACT)
-            .port(8080, upstream.port())
-            .port(4317, collector.port())
-            .start();
-        Self {
-            envoy,
-            collector,
-            _upstream: upstream,
-        }
-    }
-
-    fn status(&self, headers: &[(&str, &str)]) -> u16 {
-        let headers: Vec<_> = headers.iter().map(|(n, v)| (*n, v.as_bytes())).collect();
-        let answer = client::request(self.envoy.addr(10000), "GET", "/public/x", &headers, b"");
-        answer.expect("an answer").status
-    }
+fn status(gateway: &Stage, headers: &[(&str, &str)]) -> u16 {
+    let headers: Vec<_> = headers.iter().map(|(n, v)| (*n, v.as_bytes())).collect();
+    let answer = client::request(gateway.addr(), "GET", "/public/x", &headers, b"");
+    answer.expect("an answer").status
 }
 
 #[test]
 fn unsampled_context_keeps_the_route() {
     let digit = "0";
     for arrangement in ARRANGEMENTS {
-        let gateway = Gateway::start(arrangement, "headers");
+        let stage = gateway(arrangement, "headers");
         let context = contexts(digit).concat();
         let context: Vec<_> = context.iter().map(|(n, v)| (*n, v.as_str())).collect();
-        assert_eq!(gateway.status(&context), 200, "{}", arrangement.0);
+        assert_eq!(status(&stage, &context), 200, "{}", arrangement.0);
     }
 }
 
@@ -127,16 +109,16 @@ fn sampled_context_keeps_the_route_by_way_of_filter_state() {
         ("tracestate", "=1".to_owned()),
     ];
     for arrangement in ARRANGEMENTS {
-        let gateway = Gateway::start(arrangement, "filter_state");
+        let stage = gateway(arrangement, "filter_state");
         let mut requests = contexts("1").to_vec();
         requests.extend([vec![], debug.clone(), invalid_state.clone()]);
         let count = requests.len();
         for context in requests {
             let context: Vec<_> = context.iter().map(|(n, v)| (*n, v.as_str())).collect();
             let what = arrangement.0;
-            assert_eq!(gateway.status(&context), 200, "{what}: {context:?}");
+            assert_eq!(status(&stage, &context), 200, "{what}: {context:?}");
         }
-        gateway.collector.wait_spans(2 * count, PATIENCE);
+        stage.collector.wait_spans(2 * count, PATIENCE);
     }
 }
 
@@ -148,7 +130,7 @@ fn filter_state_that_no_filter_writes_is_reported() {
     }
     let keys =
         format!("{QUICK_EXPORTER}\n                    propagation: {{ carrier: filter_state }}");
-    let stage = super::stage::Stage::edge_with(|edge| edge.replace(EXPORTER, keys));
+    let stage = Stage::edge_with(|edge| edge.replace(EXPORTER, keys));
     assert_eq!(client::get(stage.addr(), "/").status, 200);
     let line = stage.envoy.wait_log("propagation.carrier", PATIENCE);
     assert!(
@@ -162,10 +144,10 @@ fn filter_state_that_no_filter_writes_is_reported() {
 /// change the route, in Wasm only.
 #[test]
 fn header_write_makes_envoy_select_the_route_again_in_wasm_only() {
-    let gateway = Gateway::start(ARRANGEMENTS[0], "headers");
+    let stage = gateway(ARRANGEMENTS[0], "headers");
     let expected = match ARTEFACT {
         Artefact::Wasm => 418,
         Artefact::Module => 200,
     };
-    assert_eq!(gateway.status(&[]), expected);
+    assert_eq!(status(&stage, &[]), expected);
 }

@@ -211,6 +211,23 @@ impl Stage {
         }
     }
 
+    /// An Envoy of a gateway's text.
+    pub fn of_text(text: String) -> Self {
+        let (upstream, collector) = (Upstream::start(), MockCollector::start());
+        let envoy = Envoy::from_yaml(text)
+            .artefact(ARTEFACT)
+            .port(8080, upstream.port())
+            .port(4317, collector.port())
+            .start();
+        Self {
+            _asking: Asking::start(envoy.addr(10000)),
+            envoy,
+            upstream,
+            collector,
+            listener: 10000,
+        }
+    }
+
     /// Where requests go.
     pub fn addr(&self) -> SocketAddr {
         self.envoy.addr(self.listener)

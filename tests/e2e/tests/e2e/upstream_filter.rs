@@ -1,21 +1,15 @@
 //! The filter among a cluster's HTTP filters (upstream HTTP filters): a CLIENT
 //! span for each attempt, and no memory that stays.
 
-use super::stage::{ARTEFACT, EXPORTER, PATIENCE, QUICK_EXPORTER};
+use super::stage::{EXPORTER, PATIENCE, QUICK_EXPORTER, Stage};
 use harness::otlp::trace::v1::span::SpanKind;
-use harness::{Envoy, MockCollector, Upstream, client, workspace_root};
+use harness::{client, workspace_root};
 
 const CALLER: &str = "00-80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1-01";
 
-struct Gateway {
-    envoy: Envoy,
-    collector: MockCollector,
-    upstream: Upstream,
-}
-
 /// A gateway whose only filter of ours is one of the cluster `service`; `route`
 /// are more keys of its route action.
-fn gateway(route: &str) -> Gateway {
+fn gateway(route: &str) -> Stage {
     let path = workspace_root().join("envoy-configs/edge.yaml");
     let text = std::fs::read_to_string(path).expect("the gateway");
     let (head, rest) = text.split_once("          - name: sidespan\n").expect("it");
@@ -44,22 +38,12 @@ fn gateway(route: &str) -> Gateway {
             "route: { cluster: service }",
             &format!("route: {{ cluster: service{route} }}"),
         );
-    let (upstream, collector) = (Upstream::start(), MockCollector::start());
-    let envoy = Envoy::from_yaml(text)
-        .artefact(ARTEFACT)
-        .port(8080, upstream.port())
-        .port(4317, collector.port())
-        .start();
-    Gateway {
-        envoy,
-        collector,
-        upstream,
-    }
+    Stage::of_text(text)
 }
 
-fn get(gateway: &Gateway, path: &str) -> u16 {
+fn get(gateway: &Stage, path: &str) -> u16 {
     let headers: &[(&str, &[u8])] = &[("traceparent", CALLER.as_bytes())];
-    let answer = client::request(gateway.envoy.addr(10000), "GET", path, headers, b"");
+    let answer = client::request(gateway.addr(), "GET", path, headers, b"");
     answer.expect("an answer").status
 }
 
@@ -119,7 +103,7 @@ fn mirrored_request_does_no_harm() {
 fn memory_is_given_back() {
     let gateway = gateway("");
     let load = |requests: u64| {
-        let mut connection = client::Connection::open(gateway.envoy.addr(10000)).expect("open");
+        let mut connection = client::Connection::open(gateway.addr()).expect("open");
         let agent = "a".repeat(400);
         let headers: &[(&str, &[u8])] = &[("user-agent", agent.as_bytes())];
         for _ in 0..requests {
