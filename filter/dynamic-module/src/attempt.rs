@@ -5,13 +5,14 @@
 //! Addresses of the downstream are never asked for: a stream that Envoy started
 //! itself has none, and Envoy 1.38 to 1.40 crashes then.
 
-use crate::ffi::{Attribute, Map, Stream};
+use crate::ffi::{Attribute, Map, Stream, Version, version};
 use sidespan_core::propagation::Extractor;
 use sidespan_core::request::ResponseInfo;
 use sidespan_core::response_flags::ResponseFlags;
 use std::borrow::Cow;
 
 /// See the module.
+#[derive(Default)]
 pub(crate) struct Attempt {
     /// From 1.
     number: u64,
@@ -23,15 +24,14 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
-    /// Reads what is known when the request comes; `None` of a stream that is
-    /// none. A listener's filter sees a request before it has a host.
+    /// Reads what is known when the request comes; `None` of a stream that is no
+    /// attempt. A listener's filter sees a request before it is sent.
     pub(crate) fn read(stream: &Stream) -> Option<Self> {
         let text = |attribute| stream.text(attribute).map(str::to_owned);
-        let number = match stream.number(Attribute::UPSTREAM_ATTEMPT_COUNT) {
-            Some(0) => return None,
-            Some(number) => number,
-            // 1.38 has no count.
-            None => u64::from(stream.text(Attribute::UPSTREAM_ADDRESS).is_some()),
+        // 1.38 has no count; a listener's filter is called before there is a host.
+        let number = match version() < Version::V1_39 {
+            true => u64::from(stream.text(Attribute::UPSTREAM_ADDRESS).is_some()),
+            false => stream.number(Attribute::UPSTREAM_ATTEMPT_COUNT)?,
         };
         (number > 0).then(|| Self {
             number,

@@ -540,11 +540,15 @@ pub(crate) fn is_debug() -> bool {
     unsafe { envoy_dynamic_module_callback_log_enabled(LogLevel::Debug as u32) }
 }
 
-/// How many workers there are, at least one; main thread.
+/// How many workers there are, at least one. Envoy 1.38 crashes where a worker
+/// asks, so the main thread must have asked before.
 pub(crate) fn workers() -> usize {
-    // SAFETY: takes nothing.
-    let count = unsafe { envoy_dynamic_module_callback_get_concurrency() as usize };
-    count.max(1)
+    static WORKERS: OnceLock<usize> = OnceLock::new();
+    *WORKERS.get_or_init(|| {
+        // SAFETY: takes nothing.
+        let count = unsafe { envoy_dynamic_module_callback_get_concurrency() as usize };
+        count.max(1)
+    })
 }
 
 /// Whether this process only validates its configuration; main thread.

@@ -237,6 +237,7 @@ impl HttpFilter {
             self.start(config, tracing, stream, false);
         }
         let state = std::mem::replace(&mut self.state, State::Untraced);
+        self.attempt = None;
         if let State::Traced(tracer) = state
             && let Some(mut worker) = tracing.workers.of(self.worker)
         {

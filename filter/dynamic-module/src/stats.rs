@@ -1,7 +1,7 @@
 //! What is published, through whichever configuration of a filter is at hand.
 
 use crate::document;
-use crate::ffi::MetricId;
+use crate::ffi::{self, MetricId};
 use crate::guard;
 use sidespan_core::stats::{
     CONFIG_REJECTED, CONFIG_STALE, EXPORT_TIME, Level, Stat, VERSION_NUMBER, version_number,
@@ -43,6 +43,8 @@ pub(crate) trait Sink {
 impl Metrics {
     /// Only while a configuration is being made.
     pub(crate) fn define(config: &impl Define) -> Self {
+        // Workers publish their number, and may not ask for it.
+        ffi::workers();
         let counters = Stat::ALL.iter();
         let levels = Level::ALL.iter();
         Self {
