@@ -231,7 +231,7 @@ fn documents_are_bounded_and_survive_encoding() {
 #[test]
 fn each_document_is_news_once() {
     let mut known = DocumentHistory::default();
-    let mut reject = |known: &mut DocumentHistory, text: &[u8]| known.reject(text, false, NOW).0;
+    let reject = |known: &mut DocumentHistory, text: &[u8]| known.reject(text, false, NOW).0;
     // Two listeners, one of them wrong, in any order; and the next worker.
     assert!(reject(&mut known, b"?"));
     assert!(known.accept(b"{}", NOW));

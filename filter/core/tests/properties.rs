@@ -12,7 +12,7 @@
 
 mod common;
 
-use common::{CONTEXT_HEADERS, Headers, Info, Response, hex, read_upstream, request, twin};
+use common::{CONTEXT_HEADERS, Headers, Info, Response, hex, read_upstream, request, split, twin};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use prost::Message as _;
@@ -218,22 +218,6 @@ fn inject_plain(format: Format, context: &SpanContext, headers: &mut Headers) {
 
 fn lines_of(headers: &Headers, name: &str) -> Vec<Vec<u8>> {
     headers.lines(name).iter().map(|l| l.to_vec()).collect()
-}
-
-/// The lines of formats that are read or written, with all that are of no
-/// format; and the lines of the other formats.
-fn split(lines: Headers, propagator: &Propagator) -> (Headers, Headers) {
-    let is_other = |(name, _): &(Vec<u8>, Vec<u8>)| {
-        let format = match name.as_slice() {
-            b"traceparent" | b"tracestate" => Format::TraceContext,
-            b"b3" => Format::B3,
-            name if name.starts_with(b"x-b3-") => Format::B3Multi,
-            _ => return false,
-        };
-        !propagator.extract.contains(&format) && !propagator.inject.contains(&format)
-    };
-    let (others, lines) = lines.0.into_iter().partition(is_other);
-    (Headers(lines), Headers(others))
 }
 
 // ------------------------------------------------------------- round trips

@@ -8,7 +8,7 @@ mod headers;
 #[path = "../../tests/common/twin.rs"]
 mod twin;
 
-use headers::{Headers, hex, read_upstream};
+use headers::{Headers, hex, read_upstream, split};
 use libfuzzer_sys::fuzz_target;
 use sidespan_core::id::IdGenerator;
 use sidespan_core::propagation::Format::{B3, B3Multi, TraceContext};
@@ -76,6 +76,9 @@ fn through(propagator: &Propagator, request: &Headers) {
     propagator.inject(&context, parent, None, &extraction, &mut upstream);
 
     assert_eq!(upstream.others(), request.others());
+    // A format that is neither read nor written goes upstream as it came.
+    let (upstream, left) = split(upstream, propagator);
+    assert_eq!(left, split(request.clone(), propagator).1);
     let Some(seen) = read_upstream(&upstream) else {
         assert!(propagator.inject.is_empty());
         return;

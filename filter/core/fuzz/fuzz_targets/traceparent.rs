@@ -29,7 +29,9 @@ fuzz_target!(|value: &[u8]| {
         (b"tracestate".to_vec(), b"rojo=1".to_vec()),
     ]);
     let extraction = propagator.extract(&lines);
-    assert_eq!(extraction.malformed, read.err());
+    // An empty header is an absent one.
+    let malformed = read.err().filter(|_| !value.is_empty());
+    assert_eq!(extraction.malformed, malformed);
     assert_eq!(extraction.parent, read.ok());
 
     let mut ids = IdGenerator::new([1; 32]);

@@ -33,7 +33,11 @@ fn parse_single_value(value: &[u8]) -> Result<Parsed, Malformed> {
         // sampling state alone."
         return sampling_state(first).map(Parsed::Decision);
     };
-    if let (b"", b"", Some(state)) = (first, span_id, fields.clone().next()) {
+    let (state, parent) = (fields.next(), fields.next());
+    if fields.next().is_some() {
+        return Err(Malformed::Length);
+    }
+    if let (b"", b"", Some(state), None | Some(b"")) = (first, span_id, state, parent) {
         // Both ids are absent, as empty headers are.
         return match state {
             b"" => Ok(Parsed::Absent),
@@ -43,15 +47,12 @@ fn parse_single_value(value: &[u8]) -> Result<Parsed, Malformed> {
     let trace_id = trace_id(first)?;
     let span_id = SpanId::from_hex(span_id).ok_or(Malformed::SpanId)?;
     // An empty field is an absent one, as an empty header is.
-    let sampling = match fields.next() {
+    let sampling = match state {
         None | Some(b"") => SamplingState::Deferred,
         Some(state) => sampling_state(state)?,
     };
-    if let Some(parent) = fields.next().filter(|parent| !parent.is_empty()) {
+    if let Some(parent) = parent.filter(|parent| !parent.is_empty()) {
         parent_span_id(parent)?;
-    }
-    if fields.next().is_some() {
-        return Err(Malformed::Length);
     }
     Ok(context(trace_id, span_id, sampling))
 }

@@ -3,7 +3,7 @@
 
 #![allow(dead_code)]
 
-use sidespan_core::propagation::{Extractor, Injector};
+use sidespan_core::propagation::{Extractor, Format, Injector, Propagator};
 
 /// The name of each header that a context can be in.
 pub(crate) const CONTEXT_HEADERS: [&str; 8] = [
@@ -98,6 +98,22 @@ impl Injector for Headers {
     fn remove(&mut self, name: &'static str) {
         self.0.retain(|(n, _)| n != name.as_bytes());
     }
+}
+
+/// The lines of formats that are read or written, with all that are of no
+/// format; and the lines of the other formats.
+pub(crate) fn split(lines: Headers, propagator: &Propagator) -> (Headers, Headers) {
+    let is_other = |(name, _): &(Vec<u8>, Vec<u8>)| {
+        let format = match name.as_slice() {
+            b"traceparent" | b"tracestate" => Format::TraceContext,
+            b"b3" => Format::B3,
+            name if name.starts_with(b"x-b3-") => Format::B3Multi,
+            _ => return false,
+        };
+        !propagator.extract.contains(&format) && !propagator.inject.contains(&format)
+    };
+    let (others, lines) = lines.0.into_iter().partition(is_other);
+    (Headers(lines), Headers(others))
 }
 
 // ------------------------------------------------------------ what went out

@@ -8,7 +8,7 @@ pub(crate) mod headers;
 pub(crate) mod spans;
 pub(crate) mod twin;
 
-pub(crate) use headers::{CONTEXT_HEADERS, Headers, Seen, hex, random_flag, read_upstream};
+pub(crate) use headers::{CONTEXT_HEADERS, Headers, Seen, hex, random_flag, read_upstream, split};
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;

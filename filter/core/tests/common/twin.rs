@@ -81,7 +81,7 @@ pub(crate) fn b3(value: &[u8]) -> Option<(Option<(String, String)>, SamplingStat
     if let [alone] = fields[..] {
         return Some((None, state(alone)?));
     }
-    if let ["", "", state_alone, ..] = fields[..] {
+    if let ["", "", state_alone] | ["", "", state_alone, ""] = fields[..] {
         return Some((None, state(state_alone)?));
     }
     let trace = match fields[0] {
