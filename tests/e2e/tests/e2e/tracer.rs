@@ -143,6 +143,40 @@ fn a_caller_counts_and_else_envoy_decides() {
     stage.wait_stat("not_sampled", |n| n == 2);
 }
 
+/// A call's span says where the request was sent, and the request's span what
+/// the caller asked for.
+#[test]
+fn a_rewritten_call_says_what_its_upstream_was_sent() {
+    let route = "route: { cluster: service, prefix_rewrite: /v2/, host_rewrite_literal: \"backend.internal:9000\" }";
+    let stage = stage(|edge| edge.replace("route: { cluster: service }", route));
+    let host: &[(&str, &[u8])] = &[("host", b"shop.example")];
+    client::request(stage.addr(), "GET", "/orders?page=2", host, b"").unwrap();
+    let spans = stage.collector.wait_spans(2, PATIENCE);
+    let (server, call) = (of(&spans, SpanKind::Server), of(&spans, SpanKind::Client));
+    assert_eq!(server.str_attr("server.address"), Some("shop.example"));
+    assert_eq!(server.str_attr("url.path"), Some("/orders"));
+    assert_eq!(call.str_attr("server.address"), Some("backend.internal"));
+    assert_eq!(call.int_attr("server.port"), Some(9000));
+    assert_eq!(
+        call.str_attr("url.full"),
+        Some("http://backend.internal:9000/v2/orders?page=2")
+    );
+}
+
+/// A caller's context that is not sampled goes on as it came.
+#[test]
+fn a_context_that_is_not_sampled_goes_on_as_it_came() {
+    let stage = stage(|edge| edge);
+    let headers: &[(&str, &[u8])] = &[("traceparent", NOT_SAMPLED), ("tracestate", b"a=1,b=2")];
+    client::request(stage.addr(), "GET", "/", headers, b"").unwrap();
+    let seen = stage.upstream.last();
+    for (name, value) in headers {
+        let value = std::str::from_utf8(value).expect("a text");
+        assert_eq!(seen.header(name), [value], "{name}");
+    }
+    stage.wait_stat("not_sampled", |n| n == 1);
+}
+
 #[test]
 fn b3_goes_on_and_what_envoy_tags_is_there() {
     let tags = "custom_tags:\n            - { tag: tenant, request_header: { name: x-tenant } }\n            spawn_upstream_span: true";
