@@ -327,10 +327,10 @@ impl Destination {
 fn destination(rejected: &[u8]) -> Option<Destination> {
     const NAMED: [&str; 3] = ["service_name", "resource_attributes", "exporter"];
     let document: Value = serde_json::from_slice(rejected).ok()?;
-    let mut named = keep(&document, &NAMED)?;
+    let mut named = select(&document, &NAMED)?;
     let mut protocols = Map::new();
-    for (protocol, call) in keep(document.get("exporter")?, &crate::raw::PROTOCOLS)? {
-        let call = keep(&call, &["cluster", "authority", "path", "headers"])?;
+    for (protocol, call) in select(document.get("exporter")?, &crate::raw::PROTOCOLS)? {
+        let call = select(&call, &["cluster", "authority", "path", "headers"])?;
         protocols.insert(protocol, Value::Object(call));
     }
     named.insert("exporter".to_owned(), Value::Object(protocols));
@@ -341,14 +341,14 @@ fn destination(rejected: &[u8]) -> Option<Destination> {
 
 /// The entries of an object with these keys; `None` if another key is close to
 /// one of them.
-fn keep(object: &Value, keys: &[&str]) -> Option<Map<String, Value>> {
-    let mut kept = Map::new();
+fn select(object: &Value, keys: &[&str]) -> Option<Map<String, Value>> {
+    let mut selected = Map::new();
     for (key, value) in object.as_object()? {
         if keys.contains(&key.as_str()) {
-            kept.insert(key.clone(), value.clone());
+            selected.insert(key.clone(), value.clone());
         } else if crate::read::closest(key, keys).is_some() {
             return None;
         }
     }
-    Some(kept)
+    Some(selected)
 }
