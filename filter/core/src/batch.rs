@@ -28,18 +28,6 @@ pub struct BatchConfig {
     pub max_concurrent_exports: usize,
 }
 
-impl BatchConfig {
-    /// Streams that have ended, whose spans a host makes in one go. The code
-    /// that makes them is long, and between two requests the host's takes its
-    /// place in the processor's caches: of sixteen in a row fifteen find it
-    /// there. More gain nothing, and the next request would wait for them.
-    ///
-    /// One export takes them, of two spans each, and no queue is smaller.
-    pub fn streams_at_once(&self) -> usize {
-        (self.max_export_batch_size / 2).clamp(1, 16)
-    }
-}
-
 impl Default for BatchConfig {
     fn default() -> Self {
         Self {
@@ -365,6 +353,26 @@ impl BatchSpanProcessor {
             Reverse(waiting)
         });
         self.waiting = hastened.collect();
+    }
+
+    /// The number of ended streams whose spans a host builds together. Span
+    /// construction is evicted from the instruction cache between requests, so
+    /// 16 streams in a row cost less than 16 single ones; more gain nothing.
+    ///
+    /// Their spans, two a stream, never exceed one export, nor the free space of
+    /// the queue: spans that are built one by one leave a full queue in an
+    /// export before the next one is added.
+    pub fn streams_at_once(&self) -> usize {
+        let BatchConfig {
+            max_queue_size,
+            max_export_batch_size,
+            ..
+        } = self.config;
+        let most = (max_export_batch_size / 2).clamp(1, 16);
+        match max_queue_size.saturating_sub(self.queued_spans).div_ceil(2) {
+            0 => most,
+            free => free.min(most),
+        }
     }
 
     /// Whether a batch that never was sent may go.

@@ -90,6 +90,11 @@ impl Delivery {
         &mut self.queue
     }
 
+    /// [`BatchSpanProcessor::streams_at_once`] of the queue.
+    pub fn streams_at_once(&self) -> usize {
+        self.queue.streams_at_once()
+    }
+
     /// A queue with these limits, for a worker to fill.
     pub fn outbox(&self, limits: BatchConfig) -> BatchSpanProcessor {
         queue(&self.exporter, limits)

@@ -76,6 +76,11 @@ impl Tracer {
         }
     }
 
+    /// [`Delivery::streams_at_once`].
+    pub fn streams_at_once(&self) -> usize {
+        self.delivery.streams_at_once()
+    }
+
     /// [`Delivery::next_tick`].
     pub fn next_tick(&self, now: u64) -> Duration {
         self.delivery.next_tick(now)

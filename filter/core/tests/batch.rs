@@ -117,6 +117,29 @@ fn a_small_span_fits_where_a_large_one_does_not() {
     assert_eq!(count(&counted, Stat::SpansDroppedQueueFull), 2);
 }
 
+/// Spans that are built together never exceed the free space of the queue, which
+/// spans that are built one by one would leave in an export in between.
+#[test]
+fn streams_at_once_never_exceed_the_free_space() {
+    let at_once = |max_queue_size, max_export_batch_size, queued| {
+        let mut tracer = tracer(BatchConfig {
+            max_queue_size,
+            max_export_batch_size,
+            ..BatchConfig::default()
+        });
+        for _ in 0..queued {
+            end_span(&mut tracer, 10, NOW);
+        }
+        tracer.streams_at_once()
+    };
+    for (queued, expected) in [(0, 8), (1, 8), (2, 7), (4, 6), (12, 2), (15, 1)] {
+        assert_eq!(at_once(16, 16, queued), expected, "{queued} spans queued");
+    }
+    assert_eq!(at_once(16, 100, 16), 16, "nothing is saved in a full queue");
+    assert_eq!(at_once(2048, 512, 0), 16);
+    assert_eq!(at_once(2048, 1, 0), 1);
+}
+
 /// A batch that was taken leaves its room to others, in spans and in bytes,
 /// again and again.
 #[test]

@@ -67,8 +67,6 @@ pub(crate) struct Exporter {
     /// worker itself, and for no longer than it takes to put an empty one in
     /// its place.
     outboxes: PerWorker<Outbox>,
-    /// Told spans of which spans are made in one go.
-    at_once: usize,
     /// The main thread was called and has not come yet.
     is_called: AtomicBool,
 }
@@ -152,7 +150,7 @@ impl Exporter {
             return;
         };
         outbox.told.push((told, now));
-        if outbox.told.len() < self.at_once {
+        if outbox.told.len() < outbox.queue.streams_at_once() {
             return;
         }
         outbox.make_spans();
@@ -376,23 +374,22 @@ pub(crate) fn exporter(config: &sidespan_core::config::Config) -> Arc<Exporter> 
         if let Some(export) = hub.exports.iter().find(same) {
             return Arc::clone(&export.shared);
         }
-        // What the document says is for each worker; here they share it.
+        // The document's limits are for each worker, and here all share them. A
+        // turn merges the queues of all workers before the open batch, which one
+        // more queue holds, can leave in an export.
+        let workers = ffi::workers();
         let mut shared_by_all = config.clone();
         let batch = &mut shared_by_all.batch;
-        for limit in [
-            &mut batch.max_queue_size,
-            &mut batch.max_queue_bytes,
-            &mut batch.max_concurrent_exports,
-        ] {
-            *limit = limit.saturating_mul(ffi::workers());
+        for limit in [&mut batch.max_queue_size, &mut batch.max_queue_bytes] {
+            *limit = limit.saturating_mul(workers + 1);
         }
+        batch.max_concurrent_exports = batch.max_concurrent_exports.saturating_mul(workers);
         let delivery = Delivery::new(&shared_by_all, environment::process());
         for warning in delivery.warnings() {
             hub.news.warn(warning);
         }
         let shared = Arc::new(Exporter {
             outboxes: PerWorker::new(|| empty_outbox(&delivery, &key.batch)),
-            at_once: key.batch.streams_at_once(),
             is_called: AtomicBool::new(false),
         });
         hub.exports.push(Export {

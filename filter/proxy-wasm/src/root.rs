@@ -67,10 +67,8 @@ pub(crate) struct Root {
     /// No stream has shown yet whether a filter writes what the carrier holds.
     is_carrier_unproven: bool,
     question: Question,
-    /// Streams that have ended, about which all is known, and when they did; and
-    /// how many make spans.
+    /// Streams that have ended, about which all is known, and when they did.
     settled: Vec<(StreamTracer, Answer, u64)>,
-    at_once: usize,
     /// Asked for at each tick: a question at each request would cost.
     is_debug: bool,
     /// Those under way, by the host's tokens.
@@ -155,7 +153,6 @@ pub(crate) fn on_configure(root_id: u32) -> bool {
     }
     let response_header = config.response_header.clone();
     let carrier = config.carrier;
-    let at_once = config.batch.streams_at_once();
     let tracer = Tracer::new(config, &proxy, host::random_seed());
     let mut warnings = tracer.warnings();
     warnings.extend(sidespan_config::strict_warning(strict.as_deref()));
@@ -179,7 +176,6 @@ pub(crate) fn on_configure(root_id: u32) -> bool {
         is_carrier_unproven: carrier == Carrier::FilterState,
         question,
         settled: Vec::new(),
-        at_once,
         is_debug: host::is_debug(),
         callouts: Vec::new(),
         published: Default::default(),
@@ -429,7 +425,7 @@ impl Root {
         match ended.take_settled(&stream) {
             Some(answer) => {
                 self.settled.push((stream, answer, now));
-                if self.settled.len() < self.at_once {
+                if self.settled.len() < self.tracer.streams_at_once() {
                     return;
                 }
                 self.make_spans();

@@ -104,16 +104,23 @@ fn nothing_is_lost(stage: &Stage, requests: u64, during: impl FnOnce() + Send) {
     assert_eq!(stage.collector.distinct_span_count() as u64, requests);
 }
 
-/// Spans that are made in one go are no more than a small queue holds: two of
-/// each of these requests.
+/// Spans that are built together fit into what a small queue has left: two of
+/// each of these requests, and four that are queued already.
 #[test]
 fn a_small_queue_holds_what_is_made_at_once() {
-    const EXPORTER: &str =
-        "exporter: { otlp_grpc: { cluster: otel-collector }, batch: { max_queue_size: 16 } }";
+    const EXPORTER: &str = "exporter: { otlp_grpc: { cluster: otel-collector }, \
+        batch: { max_queue_size: 16, schedule_delay: 5s } }";
     let stage = Stage::gateway_with(|edge| edge.replace(super::stage::EXPORTER, EXPORTER));
-    for _ in 0..12 {
-        assert_eq!(client::get(stage.addr(), "/").status, 200);
-    }
+    let request = |n: usize| {
+        for _ in 0..n {
+            assert_eq!(client::get(stage.addr(), "/").status, 200);
+        }
+    };
+    request(2);
+    harness::eventually(PATIENCE, "that four spans are queued", || {
+        (Books::of(&stage).queued == 4).then_some(())
+    });
+    request(10);
     let books = Books::closed(&stage, 24, PATIENCE);
     assert_eq!((books.acknowledged, books.dropped), (24, 0), "{books:?}");
 }
