@@ -7,9 +7,9 @@
 //! for certain. In doubt, requests pass untraced.
 
 use serde_json::{Map, Value};
-use sidespan_core::attribute::OwnedValue;
 use sidespan_core::config::Config;
-use sidespan_core::exporter::{ExportHeader, ExporterConfig, Protocol};
+use sidespan_core::export::exporter::{ExportHeader, ExporterConfig, Protocol};
+use sidespan_core::span::attributes::OwnedValue;
 
 /// The documents that one plugin was configured with, accepted and rejected ones.
 ///

@@ -2,16 +2,16 @@
 
 use super::read::{At, FromText, Read};
 use serde_json::Value;
-use sidespan_core::attribute::OwnedValue;
-use sidespan_core::custom_tag::TagType;
-use sidespan_core::exporter::{ExportHeader, Secret, is_header_value};
-use sidespan_core::propagation::{Carrier, Format, Incoming, UnsampledContext};
+use sidespan_core::export::exporter::{ExportHeader, Secret, is_header_value};
+use sidespan_core::propagation::composite::{Carrier, Format, Incoming, UnsampledContext};
+use sidespan_core::recording::recorder::Vocabulary;
 use sidespan_core::request::{Direction, MetadataKind};
-use sidespan_core::rule::Action;
-use sidespan_core::sampler::{Ratio, Root};
-use sidespan_core::span::SpanKind;
-use sidespan_core::span_name::SpanName;
-use sidespan_core::stream::Vocabulary;
+use sidespan_core::sampling::rules::Action;
+use sidespan_core::sampling::sampler::{Ratio, Root};
+use sidespan_core::span::attributes::OwnedValue;
+use sidespan_core::span::custom_tags::TagType;
+use sidespan_core::span::name::SpanName;
+use sidespan_core::span::span::SpanKind;
 use std::num::NonZeroU32;
 use std::time::Duration;
 

@@ -8,11 +8,11 @@ use super::leaf::{
 use super::raw::{Allow, Config, PATTERNS, PROTOCOLS, StringMatch};
 use super::read;
 use serde_json::{Map, Value, json};
-use sidespan_core::exporter::ExportHeader;
-use sidespan_core::matcher::StringMatcher;
-use sidespan_core::propagation::Format;
-use sidespan_core::sampler::Ratio;
-use sidespan_core::span_name::SpanName;
+use sidespan_core::export::exporter::ExportHeader;
+use sidespan_core::propagation::composite::Format;
+use sidespan_core::sampling::matcher::StringMatcher;
+use sidespan_core::sampling::sampler::Ratio;
+use sidespan_core::span::name::SpanName;
 use sidespan_core::url::QueryPolicy;
 use std::time::Duration;
 

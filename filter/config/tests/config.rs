@@ -12,19 +12,21 @@
 
 use serde_json::{Value, json};
 use sidespan_config::{Fault, Faults};
-use sidespan_core::attribute::OwnedValue;
 use sidespan_core::config::Config;
-use sidespan_core::custom_tag::{CustomTag, Source, TagType};
-use sidespan_core::exporter::{ExportHeader, HeaderSource, Protocol, Secret, default_authority};
-use sidespan_core::propagation::{Format, Incoming};
+use sidespan_core::context::trace_state::TraceState;
+use sidespan_core::export::exporter::{
+    ExportHeader, HeaderSource, Protocol, Secret, default_authority,
+};
+use sidespan_core::export::retry::RetryConfig;
+use sidespan_core::propagation::composite::{Format, Incoming};
+use sidespan_core::recording::recorder::{SpanConfig, Vocabulary};
 use sidespan_core::request::{Direction, MetadataKind};
-use sidespan_core::retry::RetryConfig;
-use sidespan_core::rule::{Action, Rule};
-use sidespan_core::sampler::{Ratio, Root, Sampler, Threshold, rewrite};
-use sidespan_core::span::SpanKind;
-use sidespan_core::span_name::{Field, Part, SpanName};
-use sidespan_core::stream::{SpanConfig, Vocabulary};
-use sidespan_core::trace_state::TraceState;
+use sidespan_core::sampling::rules::{Action, Rule};
+use sidespan_core::sampling::sampler::{Ratio, Root, Sampler, Threshold, rewrite};
+use sidespan_core::span::attributes::OwnedValue;
+use sidespan_core::span::custom_tags::{CustomTag, Source, TagType};
+use sidespan_core::span::name::{Field, Part, SpanName};
+use sidespan_core::span::span::SpanKind;
 use sidespan_core::url::QueryPolicy;
 use std::time::Duration;
 

@@ -1,15 +1,15 @@
 //! The configuration, valid by construction: `sidespan-config` makes it of the
 //! document.
 
-use crate::attribute::OwnedValue;
-use crate::batch::BatchConfig;
-use crate::custom_tag::CustomTag;
-use crate::exporter::{ExporterConfig, Protocol};
-use crate::keep::Keep;
-use crate::propagation::{Carrier, Incoming, Propagator};
-use crate::rule::Rule;
-use crate::sampler::Sampler;
-use crate::stream::SpanConfig;
+use crate::export::exporter::{ExporterConfig, Protocol};
+use crate::export::queue::BatchConfig;
+use crate::propagation::composite::{Carrier, Incoming, Propagator};
+use crate::recording::recorder::SpanConfig;
+use crate::sampling::rules::Rule;
+use crate::sampling::sampler::Sampler;
+use crate::sampling::tail_keep::Keep;
+use crate::span::attributes::OwnedValue;
+use crate::span::custom_tags::CustomTag;
 
 /// A valid configuration.
 #[derive(Clone, Debug)]

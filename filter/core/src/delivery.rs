@@ -1,10 +1,12 @@
 //! Spans to a collector: the queue and its exports, with books that balance.
 
-use crate::batch::{BatchConfig, BatchSpanProcessor, nanos};
 use crate::config::Config;
-use crate::exporter::{Callout, CalloutId, CalloutOutcome, Exporter, Fate, Notice, Pause, Target};
-use crate::otlp::Envelope;
-use crate::resource::{Environment, Resource, SDK_NAME, SDK_VERSION};
+use crate::export::exporter::{
+    Callout, CalloutId, CalloutOutcome, Exporter, Fate, Notice, Pause, Target,
+};
+use crate::export::queue::{BatchConfig, BatchSpanProcessor, nanos};
+use crate::otlp::encode::Envelope;
+use crate::span::resource::{Environment, Resource, SDK_NAME, SDK_VERSION};
 use crate::stats::{Level, Stat, Stats};
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! What the core reads of a request, and of its end.
 
-use crate::propagation::Extractor;
-use crate::response_flags::ResponseFlags;
+use crate::host::response_flags::ResponseFlags;
+use crate::propagation::composite::Extractor;
 use crate::url::{split_host_port, without_user_info};
 use std::borrow::Cow;
 use std::cell::Cell;

@@ -1,16 +1,17 @@
 //! Requests to spans: what one worker does on its own.
 
 use crate::config::Config;
-use crate::decision::{Decider, Decision, Policy, Verdict};
-use crate::id::IdGenerator;
-use crate::propagation::{ContextHeaders, Extraction, Extractor, Injector, Propagator};
+use crate::context::id::IdGenerator;
+use crate::context::span_context::SpanContext;
+use crate::propagation::composite::{ContextHeaders, Extraction, Extractor, Injector, Propagator};
+use crate::recording::recorder::{Ended, Recorder, StreamTracer};
 use crate::request::{Direction, Request, RequestHead, RequestInfo, ResponseInfo, Told};
-use crate::resource::Environment;
-use crate::rule::Rules;
-use crate::sampler::{self, Threshold};
-use crate::span_context::SpanContext;
+use crate::sampling::policy::{Decider, Decision, Policy, Verdict};
+use crate::sampling::rules::Rules;
+use crate::sampling::sampler;
+use crate::sampling::sampler::Threshold;
+use crate::span::resource::Environment;
 use crate::stats::{Stat, Stats};
-use crate::stream::{Ended, Recorder, StreamTracer};
 use std::cell::Cell;
 use std::sync::Arc;
 

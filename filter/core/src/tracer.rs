@@ -2,15 +2,15 @@
 //! workers share nothing.
 
 use crate::config::Config;
-use crate::decision::Decision;
 use crate::delivery::{Delivery, ExportEnd};
-use crate::exporter::{Callout, CalloutId, CalloutOutcome, Target};
-use crate::propagation::{Extractor, Injector};
+use crate::export::exporter::{Callout, CalloutId, CalloutOutcome, Target};
+use crate::propagation::composite::{Extractor, Injector};
+use crate::recording::recorder::{Recorder, StreamTracer};
 use crate::request::{Direction, RequestInfo, ResponseInfo, Told};
-use crate::resource::Environment;
+use crate::sampling::policy::Decision;
 use crate::source::{SpanSource, Started};
+use crate::span::resource::Environment;
 use crate::stats::{Level, Stats};
-use crate::stream::{Recorder, StreamTracer};
 use std::sync::Arc;
 use std::time::Duration;
 

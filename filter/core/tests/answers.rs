@@ -21,10 +21,11 @@ use common::exports::{
 use common::take_stats;
 use proptest::prelude::*;
 use prost::Message as _;
-use sidespan_core::batch::BatchConfig;
-use sidespan_core::exporter::FailureKind::{self, Grpc, Http};
-use sidespan_core::exporter::{Failure, Notice, Protocol};
-use sidespan_core::retry::RetryConfig;
+use sidespan_core::export::exporter::{Notice, Protocol};
+use sidespan_core::export::queue::BatchConfig;
+use sidespan_core::export::response::FailureKind::{Grpc, Http};
+use sidespan_core::export::response::{Failure, FailureKind};
+use sidespan_core::export::retry::RetryConfig;
 use sidespan_core::stats::Stat;
 use sidespan_core::tracer::Tracer;
 use std::time::Duration;

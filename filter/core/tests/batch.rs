@@ -18,11 +18,11 @@ use common::exports::{
 };
 use common::{Headers, Info, count, flush, request, spans, take_stats};
 use proptest::prelude::*;
-use sidespan_core::attribute::OwnedValue;
-use sidespan_core::batch::BatchConfig;
-use sidespan_core::exporter::{CalloutId, Notice, Protocol};
+use sidespan_core::export::exporter::{CalloutId, Notice, Protocol};
+use sidespan_core::export::queue::BatchConfig;
+use sidespan_core::export::retry::RetryConfig;
 use sidespan_core::request::Direction;
-use sidespan_core::retry::RetryConfig;
+use sidespan_core::span::attributes::OwnedValue;
 use sidespan_core::stats::{Level, Stat};
 use sidespan_core::tracer::Tracer;
 use std::collections::{HashSet, VecDeque};

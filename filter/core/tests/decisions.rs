@@ -19,16 +19,16 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
 use sidespan_core::config::Config;
-use sidespan_core::decision::Verdict;
-use sidespan_core::id::TraceId;
-use sidespan_core::matcher::{PathMatchers, Pattern, SafeRegex, StringMatcher};
-use sidespan_core::propagation::SamplingState;
+use sidespan_core::context::id::TraceId;
+use sidespan_core::context::trace_state::TraceState;
+use sidespan_core::propagation::composite::SamplingState;
 use sidespan_core::request::Direction;
-use sidespan_core::sampler::{
+use sidespan_core::sampling::matcher::{PathMatchers, Pattern, SafeRegex, StringMatcher};
+use sidespan_core::sampling::policy::Verdict;
+use sidespan_core::sampling::sampler::{
     Decision, RateLimit, Ratio, Reason, Root, Sampler, Threshold, rewrite,
 };
 use sidespan_core::stats::Stat;
-use sidespan_core::trace_state::TraceState;
 use sidespan_core::tracer::Tracer;
 use std::num::NonZeroU32;
 

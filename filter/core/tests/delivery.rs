@@ -20,12 +20,11 @@ use common::exports::{
 use common::{Host, count, message, take_stats};
 use miniz_oxide::inflate::decompress_to_vec;
 use serde_json::{Value, json};
-use sidespan_core::batch::BatchConfig;
 use sidespan_core::config::Config;
-use sidespan_core::exporter::{
-    Callout, CalloutId, Failure, FailureKind, Notice, Protocol, default_authority,
-};
-use sidespan_core::retry::RetryConfig;
+use sidespan_core::export::exporter::{Callout, CalloutId, Notice, Protocol, default_authority};
+use sidespan_core::export::queue::BatchConfig;
+use sidespan_core::export::response::{Failure, FailureKind};
+use sidespan_core::export::retry::RetryConfig;
 use sidespan_core::stats::{Level, Stat};
 use sidespan_core::tracer::Tracer;
 use std::collections::BTreeMap;

@@ -16,10 +16,10 @@ mod common;
 use common::{Headers, Info, Row, count, hex, read_upstream, request, take_stats};
 use serde_json::Value;
 use sidespan_core::config::Config;
-use sidespan_core::propagation::{Propagator, SamplingState};
+use sidespan_core::context::span_context::{SpanContext, TraceFlags};
+use sidespan_core::propagation::composite::{Propagator, SamplingState};
 use sidespan_core::request::Direction;
-use sidespan_core::sampler::Sampler;
-use sidespan_core::span_context::{SpanContext, TraceFlags};
+use sidespan_core::sampling::sampler::Sampler;
 use sidespan_core::stats::Stat;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -179,7 +179,7 @@ fn check_set(expect: &Value, upstream: &Headers, seen: Option<&common::Seen>) {
 fn check_span(
     row: &Row,
     tracer: &mut sidespan_core::tracer::Tracer,
-    stream: sidespan_core::stream::StreamTracer,
+    stream: sidespan_core::recording::recorder::StreamTracer,
     seen: Option<&common::Seen>,
 ) {
     tracer.on_end(stream, &common::Response::status(200), 2);

@@ -18,15 +18,15 @@ use proptest::sample::{select, subsequence};
 use prost::Message as _;
 use serde_json::{Value, json};
 use sidespan_core::config::Config;
-use sidespan_core::id::{SpanId, TraceId};
-use sidespan_core::pairs::Pairs;
-use sidespan_core::propagation::w3c::parse_traceparent;
-use sidespan_core::propagation::{
+use sidespan_core::context::id::{SpanId, TraceId};
+use sidespan_core::context::span_context::{SpanContext, TraceFlags};
+use sidespan_core::context::trace_state::TraceState;
+use sidespan_core::headers::serialized_map::Pairs;
+use sidespan_core::propagation::composite::{
     Extractor as _, Format, Propagator, SamplingState, UnsampledContext,
 };
+use sidespan_core::propagation::w3c::parse_traceparent;
 use sidespan_core::request::Direction;
-use sidespan_core::span_context::{SpanContext, TraceFlags};
-use sidespan_core::trace_state::TraceState;
 
 fn config(cases: u32) -> ProptestConfig {
     ProptestConfig {

@@ -16,11 +16,11 @@ use common::exports::NOW;
 use common::{Headers, Host, attributes, read_upstream, spans};
 use serde_json::{Value, json};
 use sidespan_core::config::Config;
+use sidespan_core::context::id::IdGenerator;
 use sidespan_core::delivery::Delivery;
-use sidespan_core::id::IdGenerator;
-use sidespan_core::propagation::Extractor;
+use sidespan_core::propagation::composite::Extractor;
+use sidespan_core::recording::envoy_tracer::{SpanTagger, TaggedSpan};
 use sidespan_core::stats::Stats;
-use sidespan_core::stream::tagged::{SpanTagger, TaggedSpan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU8, Ordering};
 

@@ -18,11 +18,11 @@ use common::{Headers, Host, Info, Nowhere, Response};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::{Value, json};
-use sidespan_core::pairs::Pairs;
-use sidespan_core::propagation::Injector;
+use sidespan_core::headers::serialized_map::Pairs;
+use sidespan_core::propagation::composite::Injector;
+use sidespan_core::recording::recorder::StreamTracer;
 use sidespan_core::request::{Direction, Told};
 use sidespan_core::source::Started;
-use sidespan_core::stream::StreamTracer;
 use sidespan_core::tracer::Tracer;
 use std::cell::Cell;
 

@@ -17,7 +17,7 @@ use crate::exporter;
 use crate::filter::{self, FilterConfig, HttpFilter};
 use crate::guard;
 use crate::stats::{Define, Sink};
-use sidespan_core::propagation::{CONTEXT_HEADERS, Extractor, Injector};
+use sidespan_core::propagation::composite::{CONTEXT_HEADERS, Extractor, Injector};
 use std::ffi::{CStr, c_char, c_void};
 use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};

@@ -10,12 +10,13 @@ use crate::per_worker::PerWorker;
 use crate::reply;
 use crate::stats::Metrics;
 use sidespan_core::config::Config;
-use sidespan_core::propagation::{Extractor, Injector};
-use sidespan_core::request::{self, Direction, End, MetadataKind, RequestInfo, ResponseInfo};
-use sidespan_core::response_flags::ResponseFlags;
+use sidespan_core::host::response_flags::ResponseFlags;
+use sidespan_core::propagation::composite::{Extractor, Injector};
+use sidespan_core::recording::recorder::StreamTracer;
+use sidespan_core::recording::snapshot::Settled;
+use sidespan_core::request;
+use sidespan_core::request::{Direction, End, MetadataKind, RequestInfo, ResponseInfo};
 use sidespan_core::source::SpanSource;
-use sidespan_core::stream::StreamTracer;
-use sidespan_core::stream::settled::Settled;
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -569,7 +570,7 @@ impl MetadataTypes {
                 .map(serde_json::Value::from),
             Kind::Number => stream
                 .metadata_number(source, namespace, key)
-                .map(sidespan_core::document::number),
+                .map(sidespan_core::protobuf::envoy_struct::number),
             Kind::Truth => stream
                 .metadata_truth(source, namespace, key)
                 .map(serde_json::Value::from),

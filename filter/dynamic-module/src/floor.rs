@@ -7,11 +7,11 @@ use crate::environment;
 use crate::exporter::{Exporter, now, seed, worker};
 use crate::ffi::{Map, Stream, TraceContext};
 use sidespan_core::config::Config;
-use sidespan_core::id::IdGenerator;
-use sidespan_core::propagation::{Extractor, Injector};
+use sidespan_core::context::id::IdGenerator;
+use sidespan_core::propagation::composite::{Extractor, Injector};
+use sidespan_core::recording::envoy_tracer::SpanTagger;
+use sidespan_core::recording::recorder::Ended;
 use sidespan_core::request::{RequestHead, ResponseInfo};
-use sidespan_core::stream::Ended;
-use sidespan_core::stream::tagged::SpanTagger;
 use std::hint::black_box;
 use std::sync::Arc;
 

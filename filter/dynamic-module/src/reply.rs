@@ -2,7 +2,7 @@
 //! tells while the stream lasts: why it answered itself. Later versions tell
 //! all of it.
 
-use sidespan_core::response_flags::ResponseFlags;
+use sidespan_core::host::response_flags::ResponseFlags;
 
 /// The details of a stream that ended without any response: its client went.
 pub(crate) const CLIENT_LEFT: &str = "downstream_remote_disconnect";

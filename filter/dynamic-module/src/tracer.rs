@@ -11,11 +11,11 @@ use crate::ffi::{self, LogLevel, TraceContext};
 use crate::floor::Floor;
 use crate::per_worker::PerWorker;
 use crate::stats::Metrics;
-use sidespan_core::id::IdGenerator;
+use sidespan_core::context::id::IdGenerator;
 #[cfg(feature = "trap")]
-use sidespan_core::propagation::Extractor;
+use sidespan_core::propagation::composite::Extractor;
+use sidespan_core::recording::envoy_tracer::{SpanTagger, TaggedSpan};
 use sidespan_core::stats::Stat;
-use sidespan_core::stream::tagged::{SpanTagger, TaggedSpan};
 use std::sync::Arc;
 
 /// A configuration of the tracer. One without a document makes no spans.

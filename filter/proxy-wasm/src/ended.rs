@@ -4,12 +4,13 @@
 //! same whether it is for one property or for ten, and each answer little.
 
 use crate::host::{self, Expression, Map};
-use sidespan_core::document;
-use sidespan_core::pairs::Pairs;
-use sidespan_core::propagation::Extractor;
+use sidespan_core::headers::serialized_map::Pairs;
+use sidespan_core::host::response_flags::ResponseFlags;
+use sidespan_core::propagation::composite::Extractor;
+use sidespan_core::protobuf::envoy_struct as document;
+use sidespan_core::recording::recorder::StreamTracer;
+use sidespan_core::recording::response_view::may_be_followed;
 use sidespan_core::request::{Direction, End, MetadataKind, ResponseInfo};
-use sidespan_core::response_flags::ResponseFlags;
-use sidespan_core::stream::{StreamTracer, may_be_followed};
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
 use std::ops::Range;

@@ -7,7 +7,7 @@
 //! headers are read in place, from one buffer.
 #![allow(unsafe_code)]
 
-use sidespan_core::pairs::Pairs;
+use sidespan_core::headers::serialized_map::Pairs;
 use std::alloc::Layout;
 use std::time::Duration;
 

@@ -2,10 +2,10 @@
 
 use crate::host::{self, Map};
 use crate::{floor, root};
-use sidespan_core::pairs::Pairs;
-use sidespan_core::propagation::{Carrier, Extractor, Injector};
+use sidespan_core::headers::serialized_map::Pairs;
+use sidespan_core::propagation::composite::{Carrier, Extractor, Injector};
+use sidespan_core::recording::recorder::StreamTracer;
 use sidespan_core::request::RequestInfo;
-use sidespan_core::stream::StreamTracer;
 use std::cell::{Cell, RefCell};
 
 /// A stream that something is to be done for once it goes on.

@@ -10,11 +10,11 @@ mod twin;
 
 use headers::{Headers, hex, read_upstream, split};
 use libfuzzer_sys::fuzz_target;
-use sidespan_core::id::IdGenerator;
-use sidespan_core::propagation::Format::{B3, B3Multi, TraceContext};
-use sidespan_core::propagation::{Propagator, SamplingState};
-use sidespan_core::sampler::Sampler;
-use sidespan_core::span_context::{SpanContext, TraceFlags};
+use sidespan_core::context::id::IdGenerator;
+use sidespan_core::context::span_context::{SpanContext, TraceFlags};
+use sidespan_core::propagation::composite::Format::{B3, B3Multi, TraceContext};
+use sidespan_core::propagation::composite::{Propagator, SamplingState};
+use sidespan_core::sampling::sampler::Sampler;
 
 fn propagators() -> [Propagator; 5] {
     let of = |extract: &[_], inject: &[_]| Propagator {

@@ -9,10 +9,10 @@ mod twin;
 
 use headers::{Headers, read_upstream};
 use libfuzzer_sys::fuzz_target;
-use sidespan_core::id::IdGenerator;
-use sidespan_core::propagation::Propagator;
+use sidespan_core::context::id::IdGenerator;
+use sidespan_core::context::span_context::{SpanContext, TraceFlags};
+use sidespan_core::propagation::composite::Propagator;
 use sidespan_core::propagation::w3c::parse_traceparent;
-use sidespan_core::span_context::{SpanContext, TraceFlags};
 
 fuzz_target!(|value: &[u8]| {
     let read = parse_traceparent(value);

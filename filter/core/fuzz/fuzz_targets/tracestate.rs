@@ -9,8 +9,8 @@ mod twin;
 
 use headers::Headers;
 use libfuzzer_sys::fuzz_target;
-use sidespan_core::propagation::Propagator;
-use sidespan_core::trace_state::TraceState;
+use sidespan_core::context::trace_state::TraceState;
+use sidespan_core::propagation::composite::Propagator;
 
 const TRACEPARENT: &[u8] = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 

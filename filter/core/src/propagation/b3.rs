@@ -1,8 +1,8 @@
 //! B3, single and multi header (openzipkin/b3-propagation).
 
-use super::{Field, Injector, Malformed, Parsed, SamplingState, flags_of};
-use crate::id::{SpanId, TraceId, decode_hex, put_hex};
-use crate::span_context::SpanContext;
+use crate::context::id::{SpanId, TraceId, decode_hex, put_hex};
+use crate::context::span_context::SpanContext;
+use crate::propagation::composite::{Field, Injector, Malformed, Parsed, SamplingState, flags_of};
 
 const B3: &str = "b3";
 pub(super) const TRACE_ID: &str = "x-b3-traceid";

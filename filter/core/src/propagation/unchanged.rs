@@ -8,13 +8,14 @@
 //! that exists. It also saves the header write, which makes Envoy choose the
 //! route anew in Wasm.
 
-use super::{
+use crate::context::id::{SpanId, TraceId};
+use crate::context::span_context::SpanContext;
+use crate::context::trace_state::TraceState;
+use crate::propagation::composite::{
     ContextHeaders, Extraction, Extractor, Format, Parsed, Propagator, SamplingState,
-    UnsampledContext, b3, w3c,
+    UnsampledContext,
 };
-use crate::id::{SpanId, TraceId};
-use crate::span_context::SpanContext;
-use crate::trace_state::TraceState;
+use crate::propagation::{b3, w3c};
 
 /// The caller's span.
 type Ids = (TraceId, SpanId);

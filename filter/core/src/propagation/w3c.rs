@@ -1,9 +1,9 @@
 //! W3C Trace Context, level 2: `traceparent` and `tracestate`.
 
-use super::{Field, Injector, Malformed, Parsed, SamplingState};
-use crate::id::{SpanId, TraceId, decode_hex, put_hex};
-use crate::span_context::{SpanContext, TraceFlags};
-use crate::trace_state::TraceState;
+use crate::context::id::{SpanId, TraceId, decode_hex, put_hex};
+use crate::context::span_context::{SpanContext, TraceFlags};
+use crate::context::trace_state::TraceState;
+use crate::propagation::composite::{Field, Injector, Malformed, Parsed, SamplingState};
 
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";

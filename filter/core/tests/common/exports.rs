@@ -7,11 +7,11 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceResponse,
 };
 use prost::Message as _;
-use sidespan_core::batch::BatchConfig;
 use sidespan_core::delivery::ExportEnd;
-use sidespan_core::exporter::{Callout, CalloutId, CalloutOutcome, Notice, Protocol};
+use sidespan_core::export::exporter::{Callout, CalloutId, CalloutOutcome, Notice, Protocol};
+use sidespan_core::export::queue::BatchConfig;
+use sidespan_core::export::retry::RetryConfig;
 use sidespan_core::request::Direction;
-use sidespan_core::retry::RetryConfig;
 use sidespan_core::stats::{Level, Stat};
 use sidespan_core::tracer::Tracer;
 use std::collections::BTreeMap;

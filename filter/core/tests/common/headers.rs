@@ -3,7 +3,7 @@
 
 #![allow(dead_code)]
 
-use sidespan_core::propagation::{Extractor, Format, Injector, Propagator};
+use sidespan_core::propagation::composite::{Extractor, Format, Injector, Propagator};
 
 /// The name of each header that a context can be in.
 pub(crate) const CONTEXT_HEADERS: [&str; 8] = [
@@ -50,7 +50,7 @@ impl Headers {
     }
 
     /// All lines as proxy-wasm's hosts give them, in the layout of
-    /// `sidespan_core::pairs::Pairs`.
+    /// `sidespan_core::headers::serialized_map::Pairs`.
     pub(crate) fn in_one_buffer(&self) -> Vec<u8> {
         let number = |number: usize| u32::try_from(number).expect("a number").to_le_bytes();
         let mut buffer = number(self.0.len()).to_vec();

@@ -17,14 +17,14 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 use serde_json::Value;
 use sidespan_core::config::Config;
-use sidespan_core::exporter::Callout;
-use sidespan_core::id::{SpanId, TraceId};
-use sidespan_core::propagation::{Format, Propagator, UnsampledContext};
+use sidespan_core::context::id::{SpanId, TraceId};
+use sidespan_core::export::exporter::Callout;
+use sidespan_core::host::response_flags::ResponseFlags;
+use sidespan_core::propagation::composite::{Format, Propagator, UnsampledContext};
+use sidespan_core::recording::recorder::StreamTracer;
 use sidespan_core::request::{Direction, End, MetadataKind, RequestInfo, ResponseInfo};
-use sidespan_core::resource::Environment;
-use sidespan_core::response_flags::ResponseFlags;
+use sidespan_core::span::resource::Environment;
 use sidespan_core::stats::Stat;
-use sidespan_core::stream::StreamTracer;
 use sidespan_core::tracer::Tracer;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -236,7 +236,7 @@ impl Environment for Host {
 /// Writes nowhere, so that what a host allocates does not count.
 pub(crate) struct Nowhere;
 
-impl sidespan_core::propagation::Injector for Nowhere {
+impl sidespan_core::propagation::composite::Injector for Nowhere {
     fn set(&mut self, _: &'static str, _: &str) {}
     fn remove(&mut self, _: &'static str) {}
 }

@@ -1,0 +1,6 @@
+//! Trace identity: ids, span contexts, `tracestate` and `baggage`.
+
+pub mod baggage;
+pub mod id;
+pub mod span_context;
+pub mod trace_state;

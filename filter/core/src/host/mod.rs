@@ -1,0 +1,3 @@
+//! What the core asks of its host.
+
+pub mod response_flags;

@@ -1,0 +1,3 @@
+//! Spans as OTLP messages.
+
+pub mod encode;

@@ -1,0 +1,522 @@
+//! Spans of a host that decides and tags itself, as Envoy does for its
+//! tracers: what it says in its own words is told in the conventions'.
+//!
+//! What a request asks for is read from its headers, as everywhere. Of what
+//! Envoy adds by [`TaggedSpan::tag`], this is what each becomes:
+//!
+//! | Envoy's tag | attribute |
+//! |---|---|
+//! | `http.protocol` | `network.protocol.version` |
+//! | `http.status_code` | `http.response.status_code` |
+//! | `request_size`, `response_size` | `http.request.body.size`, `http.response.body.size` |
+//! | `peer.address` | `client.address`; of a client `network.peer.*` |
+//! | `upstream_address` | `sidespan.upstream.address`; of a client `network.peer.*` |
+//! | `upstream_cluster` | `sidespan.upstream.cluster` |
+//! | `response_flags` | `sidespan.response_flags` |
+//! | `retry.count` | `http.request.resend_count` |
+//! | `grpc.status_code` | `rpc.status_code`, by its name |
+//! | `error`, `error.reason` | the status of the span, `error.type` |
+//! | any other of its own | nothing: it is told already, or by the resource |
+//! | all else: a custom tag | itself |
+
+use crate::context::id::{IdGenerator, SpanId, TraceId};
+use crate::context::span_context::{SpanContext, TraceFlags};
+use crate::propagation::composite::{Extraction, Extractor, Injector, Propagator, SamplingState};
+use crate::recording::grpc::Status;
+use crate::recording::http::{Bodies, Methods, record_peer, record_request, record_user_agent};
+use crate::recording::recorder::{Ended, SpanConfig};
+use crate::recording::stored_headers::Kept;
+use crate::request::RequestHead;
+use crate::span::name::Field;
+use crate::span::resource::Environment;
+use crate::span::semconv;
+use crate::span::span::{Parent, Span, SpanKind};
+use crate::url::{cut, lossy, split_host_port, split_target, utf8_lossy};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// Makes such spans.
+#[derive(Debug)]
+pub struct SpanTagger {
+    propagator: Propagator,
+    config: SpanConfig,
+    methods: Methods,
+}
+
+/// A span that its host tags. What is said of it is only kept until it is made
+/// by [`SpanTagger::end`], so that a host can have many made in one go.
+#[derive(Debug)]
+pub struct TaggedSpan {
+    context: SpanContext,
+    kind: SpanKind,
+    parent: Option<Parent>,
+    start_unix_nanos: u64,
+    /// The caller said nothing about sampling, so that the host's word counts.
+    is_decided_here: bool,
+    /// The context that came with the request.
+    came: Extraction<'static>,
+    /// As the host wants it.
+    name: Option<String>,
+    /// What the request asks for, for the spans of all attempts. `None` for a
+    /// call of a filter's own, and for a request that was not sampled when it
+    /// came.
+    request: Option<Arc<Kept>>,
+    /// The `:path` and `:authority` of the request that was sent upstream, of a
+    /// client's span where they are others than those of `request`.
+    sent: Option<Box<[Vec<u8>; 2]>>,
+    /// What the host says, as far as attributes can hold it.
+    tags: Kept,
+    max_attribute_length: usize,
+}
+
+/// What Envoy's tags of an ordinary request fill; of one that is not sampled
+/// there are none.
+const EXPECTED_BYTES: usize = 1024;
+
+fn room_for_tags(is_sampled: bool) -> Kept {
+    Kept::with_capacity(if is_sampled { EXPECTED_BYTES } else { 0 })
+}
+
+/// A span that is being told, and what is needed at its end of what was said.
+struct Telling<'a> {
+    span: Span,
+    /// `None` as in [`TaggedSpan`].
+    head: Option<&'a RequestHead<'a>>,
+    cluster: Cow<'a, str>,
+    status: Option<u16>,
+    grpc_status: Option<Status>,
+    is_error: bool,
+    reason: Option<String>,
+    response_size: Option<i64>,
+}
+
+impl SpanTagger {
+    /// One for a configuration, for all workers: what each has of its own is
+    /// where its ids come from.
+    pub fn new(propagator: Propagator, config: SpanConfig, environment: &impl Environment) -> Self {
+        Self {
+            propagator,
+            config,
+            methods: Methods::new(environment),
+        }
+    }
+
+    /// Starts the span of a request. `is_sampled` is the host's decision,
+    /// which counts where the caller made none. What the request asks for is
+    /// read by name, and only if it is recorded. Gives whether a context came
+    /// that was not believed, too.
+    pub fn start(
+        &self,
+        ids: &mut IdGenerator,
+        headers: &impl Extractor,
+        is_sampled: bool,
+        now: u64,
+    ) -> (TaggedSpan, bool) {
+        let came = self.propagator.extract(headers).into_owned();
+        let (trace_id, flags) = match came.parent {
+            Some(parent) => (parent.trace_id, parent.flags),
+            None => (ids.trace_id(), TraceFlags::default().with_random(true)),
+        };
+        let is_sampled = match came.sampling {
+            SamplingState::Deferred => is_sampled,
+            SamplingState::Accept | SamplingState::Debug => true,
+            SamplingState::Deny => false,
+        };
+        let is_malformed = came.malformed.is_some();
+        let limit = self.config.limits.max_attribute_length;
+        let tagged = TaggedSpan {
+            context: SpanContext {
+                trace_id,
+                span_id: ids.span_id(),
+                flags: flags.with_sampled(is_sampled),
+            },
+            kind: self.config.kind.unwrap_or(SpanKind::Server),
+            parent: came.parent.map(|parent| Parent {
+                span_id: parent.span_id,
+                is_remote: true,
+            }),
+            start_unix_nanos: now,
+            is_decided_here: came.sampling == SamplingState::Deferred,
+            came,
+            name: None,
+            request: is_sampled.then(|| Arc::new(Kept::of_named(headers, limit))),
+            sent: None,
+            tags: room_for_tags(is_sampled),
+            max_attribute_length: limit,
+        };
+        (tagged, is_malformed)
+    }
+
+    /// Writes a span's context to the headers of what goes upstream.
+    pub fn inject(&self, tagged: &TaggedSpan, headers: &mut (impl Extractor + Injector)) {
+        let TaggedSpan { context, came, .. } = tagged;
+        if !tagged.is_sampled() && self.propagator.holds_unchanged(context, headers) {
+            return;
+        }
+        let parent = tagged.parent.map(|parent| parent.span_id);
+        self.propagator.inject_later(context, parent, came, headers);
+    }
+
+    /// Ends a span. Gives it, to be queued, if it is sampled.
+    pub fn end(&self, tagged: TaggedSpan) -> Option<Ended> {
+        if !tagged.is_sampled() {
+            return None;
+        }
+        let head = tagged.request.as_deref().map(|request| {
+            let head = RequestHead::read(request);
+            match tagged.sent.as_deref() {
+                Some([path, authority]) => RequestHead {
+                    path,
+                    authority,
+                    ..head
+                },
+                None => head,
+            }
+        });
+        let limits = self.config.limits;
+        let mut span = Span::recorded(tagged.context, tagged.kind, tagged.start_unix_nanos, limits);
+        span.parent = tagged.parent;
+        span.trace_state = tagged.came.trace_state.as_str().to_owned();
+        let mut telling = Telling {
+            span,
+            head: head.as_ref(),
+            cluster: Cow::Borrowed(""),
+            status: None,
+            grpc_status: None,
+            is_error: false,
+            reason: None,
+            response_size: None,
+        };
+        let attributes = &mut telling.span.attributes;
+        attributes.set_str(semconv::COMPONENT, semconv::PROXY);
+        if let Some(head) = &head {
+            self.record(head, &mut telling.span);
+        }
+        for (key, value) in tagged.tags.headers() {
+            self.tag(&mut telling, key, utf8_lossy(value));
+        }
+        let name = self.name(&telling, tagged.name.as_deref());
+        let error = telling.error().map(Cow::into_owned);
+        let status = telling.status;
+        let has_body = |head: &RequestHead<'_>| Bodies::of(head).has_response(status);
+        let size = telling
+            .response_size
+            .filter(|_| head.as_ref().is_none_or(has_body));
+        let mut span = telling.span;
+        span.name = name;
+        span.is_error = error.is_some();
+        if self.config.attributes.is_stable() {
+            if let Some(error) = error {
+                span.attributes.set_str(semconv::ERROR_TYPE, &error);
+            }
+            if let Some(size) = size {
+                span.attributes
+                    .set_int(semconv::HTTP_RESPONSE_BODY_SIZE, size);
+            }
+        }
+        Some(Ended {
+            span,
+            upstream: None,
+        })
+    }
+
+    /// What the request says.
+    fn record(&self, head: &RequestHead<'_>, span: &mut Span) {
+        if !self.config.attributes.is_stable() {
+            return;
+        }
+        let method = self.methods.known(head).map(|method| &**method);
+        record_request(head, method, &self.config.url_query, span);
+        record_user_agent(head, span);
+        if let Some(method) = self.grpc_method(head) {
+            span.attributes.set_str(semconv::RPC_SYSTEM_NAME, "grpc");
+            if !method.is_empty() {
+                span.attributes.set_str(semconv::RPC_METHOD, &method);
+            }
+        }
+    }
+
+    /// The method that is called, if it is a call; empty if its path has none.
+    fn grpc_method<'a>(&self, head: &RequestHead<'a>) -> Option<Cow<'a, str>> {
+        let target = head.path_without_query();
+        let method = target.strip_prefix(b"/").unwrap_or(target);
+        let limit = self.config.limits.max_attribute_length;
+        head.is_grpc().then(|| lossy(method, limit))
+    }
+
+    fn tag<'a>(&self, telling: &mut Telling<'a>, key: &[u8], value: Cow<'a, str>) {
+        if self.config.attributes.is_envoy() {
+            let shown = match key {
+                b"http.url" => self.shown(&value),
+                _ => Cow::Borrowed(&*value),
+            };
+            telling.span.attributes.set_str(&utf8_lossy(key), &shown);
+        }
+        if self.config.attributes.is_stable() || matches!(key, b"error" | b"http.status_code") {
+            self.tell(telling, key, value);
+        }
+    }
+
+    /// A URL with that of its query which the configuration shows.
+    fn shown<'a>(&self, url: &'a str) -> Cow<'a, str> {
+        let limit = self.config.limits.max_attribute_length;
+        match split_target(url) {
+            (_, None) => Cow::Borrowed(url),
+            (rest, Some(query)) => match self.config.url_query.apply(query, limit) {
+                Some(query) => Cow::Owned(format!("{rest}?{query}")),
+                None => Cow::Borrowed(rest),
+            },
+        }
+    }
+
+    fn tell<'a>(&self, telling: &mut Telling<'a>, key: &[u8], value: Cow<'a, str>) {
+        let is_stable = self.config.attributes.is_stable();
+        let has_request = telling.head.is_some();
+        let is_child = telling.span.parent.is_some_and(|parent| !parent.is_remote);
+        let (kind, attributes) = (telling.span.kind, &mut telling.span.attributes);
+        let number = || value.parse::<i64>().ok();
+        // What Envoy does not know is a dash.
+        let is_said = value != "-" && !value.is_empty();
+        match (key, kind) {
+            (b"error", _) => telling.is_error = value == "true",
+            (b"http.status_code", _) => {
+                telling.status = value.parse().ok().filter(|status| *status > 0);
+                if let Some(status) = telling.status.filter(|_| is_stable) {
+                    attributes.set_int(semconv::HTTP_RESPONSE_STATUS_CODE, i64::from(status));
+                }
+            }
+            (b"error.reason", _) => telling.reason = Some(value.replace(' ', "_")),
+            (b"http.protocol", SpanKind::Server) => {
+                if let Some(version) = value.strip_prefix("HTTP/") {
+                    attributes.set_str(semconv::NETWORK_PROTOCOL_VERSION, version);
+                }
+            }
+            // Of a call of a filter's own nobody else tells it.
+            (b"http.method", _) if !has_request => {
+                attributes.set_str(semconv::HTTP_REQUEST_METHOD, &value);
+            }
+            (b"http.url", _) if !has_request => {
+                attributes.set_str(semconv::URL_FULL, &self.shown(&value));
+            }
+            (b"request_size", _) => {
+                let has_body = telling
+                    .head
+                    .is_some_and(|head| Bodies::of(head).has_request());
+                if let Some(size) = number().filter(|_| has_body) {
+                    attributes.set_int(semconv::HTTP_REQUEST_BODY_SIZE, size);
+                }
+            }
+            (b"response_size", _) => telling.response_size = number(),
+            (b"peer.address", SpanKind::Server) => {
+                attributes.set_str(semconv::CLIENT_ADDRESS, split_host_port(&value).0);
+            }
+            // Envoy has the caller there on the request's own span.
+            (b"peer.address", SpanKind::Client) if is_child => record_peer(&value, attributes),
+            (b"upstream_address", SpanKind::Client) if !is_child && is_said => {
+                record_peer(&value, attributes);
+            }
+            (b"upstream_address", SpanKind::Server) if is_said => {
+                attributes.set_str(semconv::SIDESPAN_UPSTREAM_ADDRESS, &value);
+            }
+            (b"upstream_cluster", _) if is_said => {
+                attributes.set_str(semconv::SIDESPAN_UPSTREAM_CLUSTER, &value);
+                telling.cluster = value;
+            }
+            (b"response_flags", _) if is_said => {
+                attributes.set_str(semconv::SIDESPAN_RESPONSE_FLAGS, &value);
+            }
+            (b"retry.count", _) => {
+                if let Some(count) = number() {
+                    attributes.set_int(semconv::HTTP_REQUEST_RESEND_COUNT, count);
+                }
+            }
+            (b"grpc.status_code", _) => {
+                telling.grpc_status = Status::read(value.as_bytes());
+                if let Some(status) = telling.grpc_status {
+                    attributes.set_str(semconv::RPC_STATUS_CODE, status.name());
+                }
+            }
+            // What is told already: by the request, by the resource, or by another tag.
+            (
+                b"component"
+                | b"http.method"
+                | b"http.url"
+                | b"http.protocol"
+                | b"user_agent"
+                | b"response_flags"
+                | b"upstream_address"
+                | b"upstream_cluster"
+                | b"upstream_cluster.name"
+                | b"downstream_cluster"
+                | b"node_id"
+                | b"zone"
+                | b"guid:x-request-id"
+                | b"guid:x-client-trace-id"
+                | b"canceled"
+                | b"grpc.path"
+                | b"grpc.authority"
+                | b"grpc.content_type"
+                | b"grpc.timeout"
+                | b"grpc.message",
+                _,
+            ) => {}
+            _ if self.config.attributes.is_envoy() => {}
+            (custom, _) => attributes.set_str(&utf8_lossy(custom), &value),
+        }
+    }
+
+    /// As the host wants it, by the template, or by the conventions.
+    fn name(&self, telling: &Telling<'_>, wanted: Option<&str>) -> Cow<'static, str> {
+        let limit = self.config.limits.max_attribute_length;
+        let name = match (wanted, telling.head) {
+            (Some(name), _) => Cow::Owned(name.to_owned()),
+            // Nothing else is known of a request that was sampled late.
+            (None, None) => Cow::Borrowed("HTTP"),
+            (None, Some(head)) => self.name_of(head, &telling.cluster),
+        };
+        match cut(&name, limit) {
+            short if short.len() < name.len() => Cow::Owned(short.to_owned()),
+            _ => name,
+        }
+    }
+
+    fn name_of(&self, head: &RequestHead<'_>, cluster: &str) -> Cow<'static, str> {
+        let limit = self.config.limits.max_attribute_length;
+        let method = self.methods.known(head).cloned();
+        let method = method.unwrap_or(Cow::Borrowed("HTTP"));
+        let rendered = self.config.name.render(|field| match field {
+            Field::Method => method.clone(),
+            Field::Host => lossy(head.host(), limit),
+            Field::Path => lossy(head.path_without_query(), limit),
+            Field::Route => Cow::Borrowed(""),
+            Field::Cluster => Cow::Borrowed(cluster),
+        });
+        match (rendered, self.grpc_method(head).as_deref()) {
+            (Some(name), _) => Cow::Owned(name),
+            (None, Some("")) => Cow::Borrowed("grpc"),
+            (None, Some(method)) => Cow::Owned(method.to_owned()),
+            (None, None) => method,
+        }
+    }
+}
+
+impl TaggedSpan {
+    /// Starts the span of a call that is made for the request: an attempt to
+    /// answer it upstream, which Envoy's router names `router CLUSTER egress`,
+    /// or one of a filter's own, as ext_authz makes it.
+    pub fn child(&self, ids: &mut IdGenerator, name: &[u8], now: u64) -> Self {
+        let is_attempt = name.starts_with(b"router ");
+        Self {
+            context: SpanContext {
+                span_id: ids.span_id(),
+                ..self.context
+            },
+            kind: SpanKind::Client,
+            parent: Some(Parent {
+                span_id: self.context.span_id,
+                is_remote: false,
+            }),
+            start_unix_nanos: now,
+            is_decided_here: false,
+            came: self.came.clone(),
+            name: (!is_attempt).then(|| lossy(name, self.max_attribute_length).into_owned()),
+            request: self.request.clone().filter(|_| is_attempt),
+            sent: None,
+            tags: room_for_tags(self.is_sampled()),
+            max_attribute_length: self.max_attribute_length,
+        }
+    }
+
+    /// Sets the path and the host that a client's span describes to those of
+    /// the request that is sent upstream.
+    pub fn set_sent_request(&mut self, headers: &impl Extractor) {
+        let Some(request) = self.request.as_deref() else {
+            return;
+        };
+        if self.kind != SpanKind::Client {
+            return;
+        }
+        let limit = self.max_attribute_length;
+        let names = [b":path".as_slice(), b":authority"];
+        let sent = names.map(|name| headers.header(name).unwrap_or_default());
+        let is_stored = |name: &[u8], value: &[u8]| request.header(name) == Some(value);
+        if names
+            .iter()
+            .zip(sent)
+            .all(|(name, value)| is_stored(name, value))
+        {
+            return;
+        }
+        let mut kept = Kept::with_capacity(0);
+        for (name, value) in names.iter().zip(sent) {
+            kept.add_header(name, value, limit);
+        }
+        let stored = |name: &[u8]| kept.header(name).unwrap_or_default().to_vec();
+        self.sent = Some(Box::new(names.map(stored)));
+    }
+
+    /// Whether it is recorded.
+    pub fn is_sampled(&self) -> bool {
+        self.context.flags.is_sampled()
+    }
+
+    /// Whether the host's decision counts.
+    pub fn is_decided_here(&self) -> bool {
+        self.is_decided_here
+    }
+
+    /// The host has decided anew, which counts where it decided before. A span
+    /// that was not recorded from its start has what is said of it from here on.
+    pub fn set_sampled(&mut self, is_sampled: bool) {
+        if self.is_decided_here {
+            let flags = &mut self.context.flags;
+            *flags = flags.with_sampled(is_sampled);
+        }
+    }
+
+    /// The name that the host wants.
+    pub fn set_name(&mut self, name: &[u8]) {
+        if self.is_sampled() {
+            self.name = Some(lossy(name, self.max_attribute_length).into_owned());
+        }
+    }
+
+    /// What the host says of a span that is sampled.
+    pub fn tag(&mut self, key: &[u8], value: &[u8]) {
+        if self.is_sampled() {
+            self.tags.add_value(key, value, self.max_attribute_length);
+        }
+    }
+
+    /// Its trace.
+    pub fn trace_id(&self) -> TraceId {
+        self.context.trace_id
+    }
+
+    /// Its own id.
+    pub fn span_id(&self) -> SpanId {
+        self.context.span_id
+    }
+}
+
+impl Telling<'_> {
+    /// `error.type`, if it failed: as the host says, and of a client also
+    /// with a 4xx.
+    fn error(&self) -> Option<Cow<'_, str>> {
+        let kind = self.span.kind;
+        if let Some(status) = self.grpc_status
+            && status.is_error(kind)
+        {
+            return Some(Cow::Borrowed(status.name()));
+        }
+        let least = match kind {
+            SpanKind::Server => 500,
+            SpanKind::Client => 400,
+        };
+        match self.status {
+            Some(status) if status >= least => Some(Cow::Owned(status.to_string())),
+            _ if !self.is_error => None,
+            _ => Some(self.reason.as_deref().unwrap_or(semconv::OTHER).into()),
+        }
+    }
+}
