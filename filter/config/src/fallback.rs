@@ -8,7 +8,7 @@
 
 use serde_json::{Map, Value};
 use sidespan_core::config::Config;
-use sidespan_core::export::exporter::{ExportHeader, ExporterConfig, Protocol};
+use sidespan_core::export::settings::{ExportHeader, ExporterConfig, Protocol};
 use sidespan_core::span::attributes::OwnedValue;
 
 /// The documents that one plugin was configured with, accepted and rejected ones.

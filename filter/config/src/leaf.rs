@@ -2,12 +2,15 @@
 
 use super::read::{At, FromText, Read};
 use serde_json::Value;
-use sidespan_core::export::exporter::{ExportHeader, Secret, is_header_value};
-use sidespan_core::propagation::composite::{Carrier, Format, Incoming, UnsampledContext};
-use sidespan_core::recording::recorder::Vocabulary;
-use sidespan_core::request::{Direction, MetadataKind};
+use sidespan_core::export::settings::{ExportHeader, Secret, is_header_value};
+use sidespan_core::host::request_info::Direction;
+use sidespan_core::host::response_info::MetadataKind;
+use sidespan_core::propagation::format::Format;
+use sidespan_core::propagation::settings::{Carrier, Incoming, UnsampledContext};
+use sidespan_core::recording::settings::Vocabulary;
+use sidespan_core::sampling::ratio::Ratio;
 use sidespan_core::sampling::rules::Action;
-use sidespan_core::sampling::sampler::{Ratio, Root};
+use sidespan_core::sampling::sampler::Root;
 use sidespan_core::span::attributes::OwnedValue;
 use sidespan_core::span::custom_tags::TagType;
 use sidespan_core::span::name::SpanName;

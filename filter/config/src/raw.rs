@@ -9,22 +9,26 @@ use super::leaf::{
 use super::read::{At, FromText, Key, Read, object};
 use serde_json::Value;
 use sidespan_core::config;
-use sidespan_core::export::exporter;
-use sidespan_core::export::exporter::{ExporterConfig, HeaderSource, Protocol, default_authority};
-use sidespan_core::export::queue::BatchConfig;
+use sidespan_core::export::batch::BatchConfig;
 use sidespan_core::export::retry::RetryConfig;
-use sidespan_core::propagation::composite::{Carrier, Incoming, Propagator, UnsampledContext};
-use sidespan_core::recording::recorder::{SpanConfig, Vocabulary};
-use sidespan_core::request::{Direction, MetadataKind};
+use sidespan_core::export::settings;
+use sidespan_core::export::settings::{ExporterConfig, HeaderSource, Protocol, default_authority};
+use sidespan_core::host::request_info::Direction;
+use sidespan_core::host::response_info::MetadataKind;
+use sidespan_core::propagation::composite::Propagator;
+use sidespan_core::propagation::settings::{Carrier, Incoming, UnsampledContext};
+use sidespan_core::recording::settings::{SpanConfig, Vocabulary};
 use sidespan_core::sampling::matcher::{Pattern, SafeRegex, StringMatcher};
+use sidespan_core::sampling::rate_limit::RateLimit;
+use sidespan_core::sampling::ratio::Ratio;
 use sidespan_core::sampling::rules::Action;
-use sidespan_core::sampling::sampler::{RateLimit, Ratio, Root};
+use sidespan_core::sampling::sampler::Root;
 use sidespan_core::sampling::{matcher, rules as rule, sampler, tail_keep as keep};
 use sidespan_core::span::custom_tags as custom_tag;
 use sidespan_core::span::custom_tags::{Source, TagType};
 use sidespan_core::span::name::SpanName;
+use sidespan_core::span::redaction::QueryPolicy;
 use sidespan_core::span::span::Limits;
-use sidespan_core::url::QueryPolicy;
 use std::time::Duration;
 
 object! {
@@ -107,7 +111,7 @@ object! {
 
     /// A header of each export.
     #[check(has_one_source)]
-    struct Header => exporter::ExportHeader {
+    struct Header => settings::ExportHeader {
         /// Its name.
         name: ExportHeaderName,
         /// What it says.
@@ -388,7 +392,7 @@ fn exporter(grpc: Option<Grpc>, http: Option<Http>, retry: Option<RetryConfig>) 
     }
 }
 
-impl From<Header> for exporter::ExportHeader {
+impl From<Header> for settings::ExportHeader {
     fn from(raw: Header) -> Self {
         Self {
             name: raw.name.0,

@@ -8,12 +8,12 @@ use super::leaf::{
 use super::raw::{Allow, Config, PATTERNS, PROTOCOLS, StringMatch};
 use super::read;
 use serde_json::{Map, Value, json};
-use sidespan_core::export::exporter::ExportHeader;
-use sidespan_core::propagation::composite::Format;
+use sidespan_core::export::settings::ExportHeader;
+use sidespan_core::propagation::format::Format;
 use sidespan_core::sampling::matcher::StringMatcher;
-use sidespan_core::sampling::sampler::Ratio;
+use sidespan_core::sampling::ratio::Ratio;
 use sidespan_core::span::name::SpanName;
-use sidespan_core::url::QueryPolicy;
+use sidespan_core::span::redaction::QueryPolicy;
 use std::time::Duration;
 
 /// The schema of the whole document.

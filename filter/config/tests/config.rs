@@ -14,20 +14,23 @@ use serde_json::{Value, json};
 use sidespan_config::{Fault, Faults};
 use sidespan_core::config::Config;
 use sidespan_core::context::trace_state::TraceState;
-use sidespan_core::export::exporter::{
+use sidespan_core::export::retry::RetryConfig;
+use sidespan_core::export::settings::{
     ExportHeader, HeaderSource, Protocol, Secret, default_authority,
 };
-use sidespan_core::export::retry::RetryConfig;
-use sidespan_core::propagation::composite::{Format, Incoming};
-use sidespan_core::recording::recorder::{SpanConfig, Vocabulary};
-use sidespan_core::request::{Direction, MetadataKind};
+use sidespan_core::host::request_info::Direction;
+use sidespan_core::host::response_info::MetadataKind;
+use sidespan_core::propagation::format::Format;
+use sidespan_core::propagation::settings::Incoming;
+use sidespan_core::recording::settings::{SpanConfig, Vocabulary};
+use sidespan_core::sampling::ratio::{Ratio, Threshold, rewrite};
 use sidespan_core::sampling::rules::{Action, Rule};
-use sidespan_core::sampling::sampler::{Ratio, Root, Sampler, Threshold, rewrite};
+use sidespan_core::sampling::sampler::{Root, Sampler};
 use sidespan_core::span::attributes::OwnedValue;
 use sidespan_core::span::custom_tags::{CustomTag, Source, TagType};
 use sidespan_core::span::name::{Field, Part, SpanName};
+use sidespan_core::span::redaction::QueryPolicy;
 use sidespan_core::span::span::SpanKind;
-use sidespan_core::url::QueryPolicy;
 use std::time::Duration;
 
 fn rows() -> Vec<Value> {

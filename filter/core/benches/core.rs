@@ -7,14 +7,16 @@
 use allocation_counter::measure;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use sidespan_core::config::Config;
-use sidespan_core::delivery::Delivery;
-use sidespan_core::export::exporter::CalloutOutcome;
+use sidespan_core::export::callout::CalloutOutcome;
+use sidespan_core::export::pipeline::Delivery;
+use sidespan_core::headers::header_map::{Extractor, Injector};
+use sidespan_core::host::environment::Environment;
+use sidespan_core::host::request_info::{Direction, RequestInfo};
 use sidespan_core::host::response_flags::ResponseFlags;
-use sidespan_core::propagation::composite::{Extractor, Injector, Propagator};
-use sidespan_core::recording::recorder::Ended;
-use sidespan_core::request::{Direction, End, MetadataKind, RequestInfo, ResponseInfo};
+use sidespan_core::host::response_info::{End, MetadataKind, ResponseInfo};
+use sidespan_core::propagation::composite::Propagator;
+use sidespan_core::recording::stream::Ended;
 use sidespan_core::source::{SpanSource, Started};
-use sidespan_core::span::resource::Environment;
 use sidespan_core::stats::Stats;
 use std::borrow::Cow;
 use std::hint::black_box;
@@ -255,7 +257,7 @@ fn steps(criterion: &mut Criterion) {
             BatchSize::SmallInput,
         );
     });
-    let delivery = || Delivery::new(&config(1, &[]), &Nowhere);
+    let delivery = || Delivery::new(config(1, &[]).delivery(), &Nowhere);
     let span = ended(&mut source, &plain);
     let mut stats = Stats::default();
     criterion.bench_function("encode", |bencher| {
@@ -317,7 +319,7 @@ fn allocations(plain: &Headers, continued: &Headers) {
         measure(|| span = stream.take().and_then(|s| all.on_end(s, &Answered, 2))),
     );
     let span = span.unwrap();
-    let mut delivery = Delivery::new(&config(1, &[]), &Nowhere);
+    let mut delivery = Delivery::new(config(1, &[]).delivery(), &Nowhere);
     let mut stats = Stats::default();
     delivery.queue().add(&span, &mut stats, 2);
     told(

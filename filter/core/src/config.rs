@@ -1,10 +1,12 @@
 //! The configuration, valid by construction: `sidespan-config` makes it of the
 //! document.
 
-use crate::export::exporter::{ExporterConfig, Protocol};
-use crate::export::queue::BatchConfig;
-use crate::propagation::composite::{Carrier, Incoming, Propagator};
-use crate::recording::recorder::SpanConfig;
+use crate::export::batch::BatchConfig;
+use crate::export::pipeline::DeliveryConfig;
+use crate::export::settings::{ExporterConfig, Protocol};
+use crate::propagation::composite::Propagator;
+use crate::propagation::settings::{Carrier, Incoming};
+use crate::recording::settings::SpanConfig;
 use crate::sampling::rules::Rule;
 use crate::sampling::sampler::Sampler;
 use crate::sampling::tail_keep::Keep;
@@ -56,6 +58,16 @@ pub struct RouteConfig {
 }
 
 impl Config {
+    /// Returns what a delivery of these spans is made of.
+    pub fn delivery(&self) -> DeliveryConfig {
+        DeliveryConfig {
+            exporter: self.exporter.clone(),
+            batch: self.batch.clone(),
+            service_name: self.service_name.clone(),
+            resource_attributes: self.resource_attributes.clone(),
+        }
+    }
+
     /// The configuration on one line, for the log: where spans go, and what
     /// decides.
     pub fn summary(&self) -> String {

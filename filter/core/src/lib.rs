@@ -23,7 +23,6 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 pub mod config;
 pub mod context;
-pub mod delivery;
 pub mod export;
 pub mod headers;
 pub mod host;
@@ -31,10 +30,8 @@ pub mod otlp;
 pub mod propagation;
 pub mod protobuf;
 pub mod recording;
-pub mod request;
 pub mod sampling;
 pub mod source;
 pub mod span;
 pub mod stats;
 pub mod tracer;
-pub mod url;

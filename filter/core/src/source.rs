@@ -1,16 +1,22 @@
 //! Requests to spans: what one worker does on its own.
 
 use crate::config::Config;
-use crate::context::id::IdGenerator;
+use crate::context::id_generator::IdGenerator;
 use crate::context::span_context::SpanContext;
-use crate::propagation::composite::{ContextHeaders, Extraction, Extractor, Injector, Propagator};
-use crate::recording::recorder::{Ended, Recorder, StreamTracer};
-use crate::request::{Direction, Request, RequestHead, RequestInfo, ResponseInfo, Told};
+use crate::headers::header_map::{Extractor, Injector};
+use crate::headers::request::RequestHead;
+use crate::host::environment::Environment;
+use crate::host::request_info::{Direction, RequestInfo, Told};
+use crate::host::response_info::ResponseInfo;
+use crate::propagation::composite::Propagator;
+use crate::propagation::extracted::{ContextHeaders, Extraction};
+use crate::recording::recorder::Recorder;
+use crate::recording::stream::{Ended, StreamTracer};
 use crate::sampling::policy::{Decider, Decision, Policy, Verdict};
+use crate::sampling::ratio;
+use crate::sampling::ratio::Threshold;
+use crate::sampling::request::Request;
 use crate::sampling::rules::Rules;
-use crate::sampling::sampler;
-use crate::sampling::sampler::Threshold;
-use crate::span::resource::Environment;
 use crate::stats::{Stat, Stats};
 use std::cell::Cell;
 use std::sync::Arc;
@@ -108,7 +114,7 @@ impl SpanSource {
             request.now();
             self.ids.span_id()
         });
-        let trace_state = sampler::rewrite(&extraction.trace_state, decision.threshold);
+        let trace_state = ratio::rewrite(&extraction.trace_state, decision.threshold);
         let caller = extraction.parent.map(|parent| parent.span_id);
         // What lies behind hangs below the span of the call upstream, if that
         // has one. Only B3 says below what that hangs itself.
@@ -131,7 +137,7 @@ impl SpanSource {
             stream.trace_state = trace_state.unwrap_or_else(|| {
                 // Kept for another reason, its threshold would be wrong.
                 let cleared = (!context.flags.is_sampled())
-                    .then(|| sampler::rewrite(&extraction.trace_state, Threshold::Clear));
+                    .then(|| ratio::rewrite(&extraction.trace_state, Threshold::Clear));
                 cleared
                     .flatten()
                     .unwrap_or_else(|| extraction.trace_state.as_str().to_owned())

@@ -93,7 +93,7 @@ impl Level {
 
 impl Stat {
     /// Why spans are lost that are counted here, where no
-    /// [`Notice`](crate::export::exporter::Notice) of an export tells.
+    /// [`Notice`](crate::export::event::Notice) of an export tells.
     pub fn why_lost(self) -> Option<&'static str> {
         Some(match self {
             Self::SpansDroppedQueueFull => "the queue is full",

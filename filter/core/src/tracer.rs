@@ -2,14 +2,16 @@
 //! workers share nothing.
 
 use crate::config::Config;
-use crate::delivery::{Delivery, ExportEnd};
-use crate::export::exporter::{Callout, CalloutId, CalloutOutcome, Target};
-use crate::propagation::composite::{Extractor, Injector};
-use crate::recording::recorder::{Recorder, StreamTracer};
-use crate::request::{Direction, RequestInfo, ResponseInfo, Told};
+use crate::export::callout::{Callout, CalloutId, CalloutOutcome, Target};
+use crate::export::pipeline::{Delivery, ExportEnd};
+use crate::headers::header_map::{Extractor, Injector};
+use crate::host::environment::Environment;
+use crate::host::request_info::{Direction, RequestInfo, Told};
+use crate::host::response_info::ResponseInfo;
+use crate::recording::recorder::Recorder;
+use crate::recording::stream::StreamTracer;
 use crate::sampling::policy::Decision;
 use crate::source::{SpanSource, Started};
-use crate::span::resource::Environment;
 use crate::stats::{Level, Stats};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +27,7 @@ impl Tracer {
     /// A tracer for a configuration. `seed` is 32 bytes of entropy, other
     /// ones for each worker.
     pub fn new(config: Config, environment: &impl Environment, seed: [u8; 32]) -> Self {
-        let delivery = Delivery::new(&config, environment);
+        let delivery = Delivery::new(config.delivery(), environment);
         let source = SpanSource::new(config, environment, seed);
         Self { source, delivery }
     }

@@ -16,7 +16,7 @@ use allocation_counter::measure;
 use common::spans::{configured, with};
 use common::{Headers, Host, Info, Nowhere, Response};
 use serde_json::{Value, json};
-use sidespan_core::request::Direction;
+use sidespan_core::host::request_info::Direction;
 use sidespan_core::source::SpanSource;
 
 fn source(keys: &Value) -> SpanSource {

@@ -21,11 +21,12 @@ use common::exports::{
 use common::take_stats;
 use proptest::prelude::*;
 use prost::Message as _;
-use sidespan_core::export::exporter::{Notice, Protocol};
-use sidespan_core::export::queue::BatchConfig;
+use sidespan_core::export::batch::BatchConfig;
+use sidespan_core::export::event::Notice;
 use sidespan_core::export::response::FailureKind::{Grpc, Http};
 use sidespan_core::export::response::{Failure, FailureKind};
 use sidespan_core::export::retry::RetryConfig;
+use sidespan_core::export::settings::Protocol;
 use sidespan_core::stats::Stat;
 use sidespan_core::tracer::Tracer;
 use std::time::Duration;

@@ -18,10 +18,12 @@ use common::exports::{
 };
 use common::{Headers, Info, count, flush, request, spans, take_stats};
 use proptest::prelude::*;
-use sidespan_core::export::exporter::{CalloutId, Notice, Protocol};
-use sidespan_core::export::queue::BatchConfig;
+use sidespan_core::export::batch::BatchConfig;
+use sidespan_core::export::callout::CalloutId;
+use sidespan_core::export::event::Notice;
 use sidespan_core::export::retry::RetryConfig;
-use sidespan_core::request::Direction;
+use sidespan_core::export::settings::Protocol;
+use sidespan_core::host::request_info::Direction;
 use sidespan_core::span::attributes::OwnedValue;
 use sidespan_core::stats::{Level, Stat};
 use sidespan_core::tracer::Tracer;

@@ -17,8 +17,8 @@ mod common;
 use common::spans::{Proxy, answered, get, send};
 use common::{Headers, Host, Info, Response};
 use serde_json::{Value, json};
-use sidespan_core::request::Direction;
-use sidespan_core::request::Direction::{Inbound, Outbound, Unspecified};
+use sidespan_core::host::request_info::Direction;
+use sidespan_core::host::request_info::Direction::{Inbound, Outbound, Unspecified};
 use std::collections::BTreeSet;
 
 const DIRECTIONS: [Direction; 3] = [Inbound, Outbound, Unspecified];

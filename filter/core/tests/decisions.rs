@@ -21,13 +21,14 @@ use serde_json::{Value, json};
 use sidespan_core::config::Config;
 use sidespan_core::context::id::TraceId;
 use sidespan_core::context::trace_state::TraceState;
-use sidespan_core::propagation::composite::SamplingState;
-use sidespan_core::request::Direction;
-use sidespan_core::sampling::matcher::{PathMatchers, Pattern, SafeRegex, StringMatcher};
+use sidespan_core::host::request_info::Direction;
+use sidespan_core::propagation::format::SamplingState;
+use sidespan_core::sampling::matcher::{Pattern, SafeRegex, StringMatcher};
+use sidespan_core::sampling::path_index::PathMatchers;
 use sidespan_core::sampling::policy::Verdict;
-use sidespan_core::sampling::sampler::{
-    Decision, RateLimit, Ratio, Reason, Root, Sampler, Threshold, rewrite,
-};
+use sidespan_core::sampling::rate_limit::RateLimit;
+use sidespan_core::sampling::ratio::{Ratio, Threshold, rewrite};
+use sidespan_core::sampling::sampler::{Decision, Reason, Root, Sampler};
 use sidespan_core::stats::Stat;
 use sidespan_core::tracer::Tracer;
 use std::num::NonZeroU32;

@@ -17,8 +17,8 @@ mod common;
 use common::spans::{Proxy, Seen, answered, ask, get, grpc, grpc_status, istio, send, with};
 use common::{Headers, Host, Info, Response};
 use serde_json::{Map, Value, json};
-use sidespan_core::request::Direction;
-use sidespan_core::request::Direction::{Inbound, Outbound, Unspecified};
+use sidespan_core::host::request_info::Direction;
+use sidespan_core::host::request_info::Direction::{Inbound, Outbound, Unspecified};
 
 const DIRECTIONS: [Direction; 3] = [Inbound, Outbound, Unspecified];
 

@@ -18,7 +18,7 @@ use common::spans::{END, Proxy, START, answered, get, grpc, grpc_status, send, w
 use common::{Headers, Info, Response};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind::{Client, Server};
 use serde_json::{Value, json};
-use sidespan_core::request::Direction::{Inbound, Outbound, Unspecified};
+use sidespan_core::host::request_info::Direction::{Inbound, Outbound, Unspecified};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";

@@ -14,7 +14,7 @@ mod common;
 
 use allocation_counter::measure;
 use common::exports::{NOW, end_span, tracer_with};
-use sidespan_core::export::queue::BatchConfig;
+use sidespan_core::export::batch::BatchConfig;
 
 /// What ending a span takes beside the batch.
 const ELSE: u64 = 20_000;

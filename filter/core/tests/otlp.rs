@@ -18,7 +18,7 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use prost::Message as _;
 use serde_json::{Value, json};
-use sidespan_core::request::Direction;
+use sidespan_core::host::request_info::Direction;
 use sidespan_core::tracer::Tracer;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";

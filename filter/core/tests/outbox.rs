@@ -15,9 +15,10 @@ use common::exports::{NOW, SECOND};
 use common::{Headers, Host, Info, Response, default_config, hex, spans};
 use proptest::prelude::*;
 use sidespan_core::config::Config;
-use sidespan_core::delivery::Delivery;
-use sidespan_core::export::queue::{BatchConfig, BatchSpanProcessor};
-use sidespan_core::request::Direction;
+use sidespan_core::export::batch::BatchConfig;
+use sidespan_core::export::pipeline::Delivery;
+use sidespan_core::export::queue::BatchSpanProcessor;
+use sidespan_core::host::request_info::Direction;
 use sidespan_core::source::SpanSource;
 use sidespan_core::stats::{Level, Stat, Stats};
 use std::collections::HashSet;
@@ -62,7 +63,7 @@ impl Worker {
 fn set_up(batch: BatchConfig, workers: u8) -> (Delivery, Vec<Worker>) {
     let mut config = default_config();
     config.batch = batch;
-    let delivery = Delivery::new(&config, &Host::default());
+    let delivery = Delivery::new(config.delivery(), &Host::default());
     let workers = (0..workers).map(|number| Worker::new(&config, &delivery, number));
     let workers = workers.collect();
     (delivery, workers)

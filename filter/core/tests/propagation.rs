@@ -17,8 +17,9 @@ use common::{Headers, Info, Row, count, hex, read_upstream, request, take_stats}
 use serde_json::Value;
 use sidespan_core::config::Config;
 use sidespan_core::context::span_context::{SpanContext, TraceFlags};
-use sidespan_core::propagation::composite::{Propagator, SamplingState};
-use sidespan_core::request::Direction;
+use sidespan_core::host::request_info::Direction;
+use sidespan_core::propagation::composite::Propagator;
+use sidespan_core::propagation::format::SamplingState;
 use sidespan_core::sampling::sampler::Sampler;
 use sidespan_core::stats::Stat;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -179,7 +180,7 @@ fn check_set(expect: &Value, upstream: &Headers, seen: Option<&common::Seen>) {
 fn check_span(
     row: &Row,
     tracer: &mut sidespan_core::tracer::Tracer,
-    stream: sidespan_core::recording::recorder::StreamTracer,
+    stream: sidespan_core::recording::stream::StreamTracer,
     seen: Option<&common::Seen>,
 ) {
     tracer.on_end(stream, &common::Response::status(200), 2);

@@ -21,12 +21,13 @@ use sidespan_core::config::Config;
 use sidespan_core::context::id::{SpanId, TraceId};
 use sidespan_core::context::span_context::{SpanContext, TraceFlags};
 use sidespan_core::context::trace_state::TraceState;
+use sidespan_core::headers::header_map::Extractor as _;
 use sidespan_core::headers::serialized_map::Pairs;
-use sidespan_core::propagation::composite::{
-    Extractor as _, Format, Propagator, SamplingState, UnsampledContext,
-};
+use sidespan_core::host::request_info::Direction;
+use sidespan_core::propagation::composite::Propagator;
+use sidespan_core::propagation::format::{Format, SamplingState};
+use sidespan_core::propagation::settings::UnsampledContext;
 use sidespan_core::propagation::w3c::parse_traceparent;
-use sidespan_core::request::Direction;
 
 fn config(cases: u32) -> ProptestConfig {
     ProptestConfig {

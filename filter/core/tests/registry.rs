@@ -19,7 +19,7 @@ mod common;
 use common::spans::{Proxy, answered, ask, get, grpc, grpc_status, istio, resource, with};
 use common::{Headers, Host, Info, Response};
 use serde_json::{Value, json};
-use sidespan_core::request::Direction::{Inbound, Outbound, Unspecified};
+use sidespan_core::host::request_info::Direction::{Inbound, Outbound, Unspecified};
 use std::collections::BTreeSet;
 use std::time::Duration;
 

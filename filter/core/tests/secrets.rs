@@ -18,8 +18,8 @@ mod common;
 use common::spans::{answered, get, grpc, grpc_status, send, with};
 use common::{Headers, Response};
 use serde_json::json;
-use sidespan_core::request::Direction;
-use sidespan_core::request::Direction::{Inbound, Outbound, Unspecified};
+use sidespan_core::host::request_info::Direction;
+use sidespan_core::host::request_info::Direction::{Inbound, Outbound, Unspecified};
 
 const DIRECTIONS: [Direction; 3] = [Inbound, Outbound, Unspecified];
 const VOCABULARIES: [&str; 3] = ["stable", "envoy", "both"];

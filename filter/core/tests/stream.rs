@@ -18,8 +18,8 @@ mod common;
 use common::{Headers, Info, Response, attributes, request};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use serde_json::{Map, Value, json};
-use sidespan_core::request::Direction;
-use sidespan_core::request::Direction::{Inbound, Outbound, Unspecified};
+use sidespan_core::host::request_info::Direction;
+use sidespan_core::host::request_info::Direction::{Inbound, Outbound, Unspecified};
 
 /// What a test looks at.
 #[derive(Debug)]

@@ -16,10 +16,11 @@ use common::exports::NOW;
 use common::{Headers, Host, attributes, read_upstream, spans};
 use serde_json::{Value, json};
 use sidespan_core::config::Config;
-use sidespan_core::context::id::IdGenerator;
-use sidespan_core::delivery::Delivery;
-use sidespan_core::propagation::composite::Extractor;
-use sidespan_core::recording::envoy_tracer::{SpanTagger, TaggedSpan};
+use sidespan_core::context::id_generator::IdGenerator;
+use sidespan_core::export::pipeline::Delivery;
+use sidespan_core::headers::header_map::Extractor;
+use sidespan_core::recording::envoy_span::TaggedSpan;
+use sidespan_core::recording::envoy_tracer::SpanTagger;
 use sidespan_core::stats::Stats;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -70,7 +71,7 @@ fn end(
     span: TaggedSpan,
 ) -> Option<(String, bool, BTreeMap<String, Value>)> {
     let ended = tagger.end(span)?;
-    let mut delivery = Delivery::new(config, &Host::default());
+    let mut delivery = Delivery::new(config.delivery(), &Host::default());
     let mut stats = Stats::default();
     delivery.queue().add(&ended, &mut stats, NOW);
     delivery.on_tick(u64::MAX);

@@ -6,9 +6,9 @@
 //! itself has none, and Envoy 1.38 to 1.40 crashes then.
 
 use crate::ffi::{Attribute, Map, Stream, Version, version};
+use sidespan_core::headers::header_map::Extractor;
 use sidespan_core::host::response_flags::ResponseFlags;
-use sidespan_core::propagation::composite::Extractor;
-use sidespan_core::request::ResponseInfo;
+use sidespan_core::host::response_info::ResponseInfo;
 use std::borrow::Cow;
 
 /// See the module.

@@ -8,8 +8,8 @@ use sidespan_config::fallback::DocumentHistory;
 use sidespan_config::{Faults, STRICT};
 use sidespan_core::VERSION;
 use sidespan_core::config::{Config, RouteConfig};
+use sidespan_core::host::environment::Environment;
 use sidespan_core::protobuf::envoy_struct::to_json;
-use sidespan_core::span::resource::Environment;
 use std::fmt;
 use std::sync::Mutex;
 

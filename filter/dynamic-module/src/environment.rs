@@ -3,7 +3,7 @@
 //! bootstrap that this names.
 
 use serde_json::Value;
-use sidespan_core::span::resource::Environment;
+use sidespan_core::host::environment::Environment;
 use std::sync::OnceLock;
 
 /// The process.

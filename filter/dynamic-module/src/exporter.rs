@@ -15,14 +15,17 @@ use crate::ffi::{self, Config, LogLevel, NotStarted, Scheduler, TracerConfig};
 use crate::guard;
 use crate::per_worker::PerWorker;
 use crate::stats::{Metrics, Sink};
-use sidespan_core::context::id::IdGenerator;
-use sidespan_core::delivery::Delivery;
-use sidespan_core::export::exporter::{CalloutId, CalloutOutcome, ExporterConfig, Notice, Pause};
-use sidespan_core::export::queue::{BatchConfig, BatchSpanProcessor};
-use sidespan_core::recording::envoy_tracer::{SpanTagger, TaggedSpan};
-use sidespan_core::recording::recorder::{Ended, Recorder, StreamTracer};
+use sidespan_core::context::id_generator::IdGenerator;
+use sidespan_core::export::batch::BatchConfig;
+use sidespan_core::export::callout::{CalloutId, CalloutOutcome};
+use sidespan_core::export::event::{Notice, Pause};
+use sidespan_core::export::pipeline::{Delivery, DeliveryConfig};
+use sidespan_core::export::queue::BatchSpanProcessor;
+use sidespan_core::recording::envoy_span::TaggedSpan;
+use sidespan_core::recording::envoy_tracer::SpanTagger;
+use sidespan_core::recording::recorder::Recorder;
 use sidespan_core::recording::snapshot::Settled;
-use sidespan_core::span::attributes::OwnedValue;
+use sidespan_core::recording::stream::{Ended, StreamTracer};
 use sidespan_core::stats::{Level, Stat, Stats};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -256,18 +259,9 @@ impl Ticker {
 
 // --------------------------------------------------------- main thread's side
 
-/// What makes two exporters the same one.
-#[derive(Debug, PartialEq)]
-struct Key {
-    exporter: ExporterConfig,
-    batch: BatchConfig,
-    service_name: String,
-    resource_attributes: Vec<(String, OwnedValue)>,
-}
-
 #[derive(Debug)]
 struct Export {
-    key: Key,
+    config: DeliveryConfig,
     shared: Arc<Exporter>,
     delivery: Delivery,
     /// Nobody feeds it any more.
@@ -363,14 +357,9 @@ fn empty_outbox(delivery: &Delivery, limits: &BatchConfig) -> Outbox {
 /// The exporter for a configuration: one that is there, or a new one. Main
 /// thread.
 pub(crate) fn exporter(config: &sidespan_core::config::Config) -> Arc<Exporter> {
-    let key = Key {
-        exporter: config.exporter.clone(),
-        batch: config.batch.clone(),
-        service_name: config.service_name.clone(),
-        resource_attributes: config.resource_attributes.clone(),
-    };
+    let config = config.delivery();
     with_hub(|hub| {
-        let same = |export: &&Export| !export.is_ending && export.key == key;
+        let same = |export: &&Export| !export.is_ending && export.config == config;
         if let Some(export) = hub.exports.iter().find(same) {
             return Arc::clone(&export.shared);
         }
@@ -384,16 +373,16 @@ pub(crate) fn exporter(config: &sidespan_core::config::Config) -> Arc<Exporter> 
             *limit = limit.saturating_mul(workers + 1);
         }
         batch.max_concurrent_exports = batch.max_concurrent_exports.saturating_mul(workers);
-        let delivery = Delivery::new(&shared_by_all, environment::process());
+        let delivery = Delivery::new(shared_by_all, environment::process());
         for warning in delivery.warnings() {
             hub.news.warn(warning);
         }
         let shared = Arc::new(Exporter {
-            outboxes: PerWorker::new(|| empty_outbox(&delivery, &key.batch)),
+            outboxes: PerWorker::new(|| empty_outbox(&delivery, &config.batch)),
             is_called: AtomicBool::new(false),
         });
         hub.exports.push(Export {
-            key,
+            config,
             shared: Arc::clone(&shared),
             delivery,
             is_ending: false,
@@ -697,7 +686,7 @@ impl Hub {
             // Before the queues are looked at: what comes later calls again.
             export.shared.is_called.store(false, Ordering::Relaxed);
             for mut outbox in export.shared.outboxes.each() {
-                let empty = empty_outbox(&export.delivery, &export.key.batch);
+                let empty = empty_outbox(&export.delivery, &export.config.batch);
                 let mut filled = std::mem::replace(&mut *outbox, empty);
                 drop(outbox);
                 filled.make_spans();

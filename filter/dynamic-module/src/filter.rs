@@ -10,12 +10,13 @@ use crate::per_worker::PerWorker;
 use crate::reply;
 use crate::stats::Metrics;
 use sidespan_core::config::Config;
+use sidespan_core::headers::header_map::{Extractor, Injector};
+use sidespan_core::host::request_info;
+use sidespan_core::host::request_info::{Direction, RequestInfo};
 use sidespan_core::host::response_flags::ResponseFlags;
-use sidespan_core::propagation::composite::{Extractor, Injector};
-use sidespan_core::recording::recorder::StreamTracer;
+use sidespan_core::host::response_info::{End, MetadataKind, ResponseInfo};
 use sidespan_core::recording::snapshot::Settled;
-use sidespan_core::request;
-use sidespan_core::request::{Direction, End, MetadataKind, RequestInfo, ResponseInfo};
+use sidespan_core::recording::stream::StreamTracer;
 use sidespan_core::source::SpanSource;
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -309,7 +310,7 @@ impl HttpFilter {
         let source = worker.source(&tracing.config, self.route.as_ref());
         let mut written = Written::default();
         let info = Request(stream);
-        let now = request::Told::Ask(now);
+        let now = request_info::Told::Ask(now);
         let started = source.on_request(&request, &info, direction, now, &mut written);
         if ffi::is_debug() {
             let line = source.line(&request, &started.decision);

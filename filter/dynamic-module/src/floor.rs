@@ -7,11 +7,12 @@ use crate::environment;
 use crate::exporter::{Exporter, now, seed, worker};
 use crate::ffi::{Map, Stream, TraceContext};
 use sidespan_core::config::Config;
-use sidespan_core::context::id::IdGenerator;
-use sidespan_core::propagation::composite::{Extractor, Injector};
+use sidespan_core::context::id_generator::IdGenerator;
+use sidespan_core::headers::header_map::{Extractor, Injector};
+use sidespan_core::headers::request::RequestHead;
+use sidespan_core::host::response_info::ResponseInfo;
 use sidespan_core::recording::envoy_tracer::SpanTagger;
-use sidespan_core::recording::recorder::Ended;
-use sidespan_core::request::{RequestHead, ResponseInfo};
+use sidespan_core::recording::stream::Ended;
 use std::hint::black_box;
 use std::sync::Arc;
 

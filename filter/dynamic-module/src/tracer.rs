@@ -11,10 +11,11 @@ use crate::ffi::{self, LogLevel, TraceContext};
 use crate::floor::Floor;
 use crate::per_worker::PerWorker;
 use crate::stats::Metrics;
-use sidespan_core::context::id::IdGenerator;
+use sidespan_core::context::id_generator::IdGenerator;
 #[cfg(feature = "trap")]
-use sidespan_core::propagation::composite::Extractor;
-use sidespan_core::recording::envoy_tracer::{SpanTagger, TaggedSpan};
+use sidespan_core::headers::header_map::Extractor;
+use sidespan_core::recording::envoy_span::TaggedSpan;
+use sidespan_core::recording::envoy_tracer::SpanTagger;
 use sidespan_core::stats::Stat;
 use std::sync::Arc;
 

@@ -4,13 +4,14 @@
 //! same whether it is for one property or for ten, and each answer little.
 
 use crate::host::{self, Expression, Map};
+use sidespan_core::headers::header_map::Extractor;
 use sidespan_core::headers::serialized_map::Pairs;
+use sidespan_core::host::request_info::Direction;
 use sidespan_core::host::response_flags::ResponseFlags;
-use sidespan_core::propagation::composite::Extractor;
+use sidespan_core::host::response_info::{End, MetadataKind, ResponseInfo};
 use sidespan_core::protobuf::envoy_struct as document;
-use sidespan_core::recording::recorder::StreamTracer;
 use sidespan_core::recording::response_view::may_be_followed;
-use sidespan_core::request::{Direction, End, MetadataKind, ResponseInfo};
+use sidespan_core::recording::stream::StreamTracer;
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
 use std::ops::Range;

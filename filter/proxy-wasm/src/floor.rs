@@ -5,7 +5,7 @@
 use crate::ended::Question;
 use crate::host::{self, Map};
 use sidespan_core::config::Config;
-use sidespan_core::propagation::composite::Extractor;
+use sidespan_core::headers::header_map::Extractor;
 use std::cell::Cell;
 use std::hint::black_box;
 

@@ -2,10 +2,11 @@
 
 use crate::host::{self, Map};
 use crate::{floor, root};
+use sidespan_core::headers::header_map::{Extractor, Injector};
 use sidespan_core::headers::serialized_map::Pairs;
-use sidespan_core::propagation::composite::{Carrier, Extractor, Injector};
-use sidespan_core::recording::recorder::StreamTracer;
-use sidespan_core::request::RequestInfo;
+use sidespan_core::host::request_info::RequestInfo;
+use sidespan_core::propagation::settings::Carrier;
+use sidespan_core::recording::stream::StreamTracer;
 use std::cell::{Cell, RefCell};
 
 /// A stream that something is to be done for once it goes on.

@@ -7,7 +7,7 @@ use sidespan_config::Faults;
 use sidespan_config::fallback::DocumentHistory;
 use sidespan_core::VERSION;
 use sidespan_core::config::Config;
-use sidespan_core::export::exporter::{Notice, Pause};
+use sidespan_core::export::event::{Notice, Pause};
 use sidespan_core::stats::{CONFIG_REJECTED, CONFIG_STALE, Stat, VERSION_NUMBER, version_number};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};

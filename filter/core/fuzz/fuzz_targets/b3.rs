@@ -10,10 +10,11 @@ mod twin;
 
 use headers::{Headers, hex, read_upstream, split};
 use libfuzzer_sys::fuzz_target;
-use sidespan_core::context::id::IdGenerator;
+use sidespan_core::context::id_generator::IdGenerator;
 use sidespan_core::context::span_context::{SpanContext, TraceFlags};
-use sidespan_core::propagation::composite::Format::{B3, B3Multi, TraceContext};
-use sidespan_core::propagation::composite::{Propagator, SamplingState};
+use sidespan_core::propagation::composite::Propagator;
+use sidespan_core::propagation::format::Format::{B3, B3Multi, TraceContext};
+use sidespan_core::propagation::format::SamplingState;
 use sidespan_core::sampling::sampler::Sampler;
 
 fn propagators() -> [Propagator; 5] {

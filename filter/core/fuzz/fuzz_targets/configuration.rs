@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sidespan_core::span::resource::Environment;
+use sidespan_core::host::environment::Environment;
 use sidespan_core::tracer::Tracer;
 
 /// A host that knows nothing of itself.

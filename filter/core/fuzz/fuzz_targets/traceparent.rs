@@ -9,7 +9,7 @@ mod twin;
 
 use headers::{Headers, read_upstream};
 use libfuzzer_sys::fuzz_target;
-use sidespan_core::context::id::IdGenerator;
+use sidespan_core::context::id_generator::IdGenerator;
 use sidespan_core::context::span_context::{SpanContext, TraceFlags};
 use sidespan_core::propagation::composite::Propagator;
 use sidespan_core::propagation::w3c::parse_traceparent;

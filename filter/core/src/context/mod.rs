@@ -2,5 +2,6 @@
 
 pub mod baggage;
 pub mod id;
+pub mod id_generator;
 pub mod span_context;
 pub mod trace_state;

@@ -1,14 +1,17 @@
 //! Batches to callouts, and what came of them: the collector has them, they
 //! are sent again, or they are lost and somebody says so.
 
-use crate::export::queue::{Batch, BatchSpanProcessor, Body, nanos};
-use crate::export::response::{Answer, Failure, Retry};
+use crate::export::batch::{Batch, nanos};
+use crate::export::callout::{Callout, CalloutId, CalloutOutcome, Target};
+use crate::export::event::{Notice, Pause};
+use crate::export::queue::BatchSpanProcessor;
+use crate::export::response::{Answer, Retry};
 use crate::export::retry::RetryConfig;
-use crate::export::{otlp_grpc as grpc, otlp_http as http};
+use crate::export::settings::{ExporterConfig, Protocol};
+use crate::export::transport;
+use crate::host::environment::Environment;
 use crate::otlp::encode::Envelope;
-use crate::span::resource::Environment;
-use std::fmt;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 /// The most that a receiver of gRPC takes in one message unless it is told
 /// otherwise, the Collector's too (`max_recv_msg_size_mib`).
@@ -18,127 +21,6 @@ const MAX_MESSAGE_BYTES: usize = 4 << 20;
 /// collector counts as down, as an endpoint does in Envoy's outlier detection.
 const DOWN_AFTER: u32 = 5;
 
-/// Where spans go and how: OTLP to a cluster of the proxy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExporterConfig {
-    /// The cluster's name.
-    pub cluster: String,
-    /// The `:authority` of each call, never empty.
-    pub authority: String,
-    /// How long a call may take.
-    pub timeout: Duration,
-    /// Sent with each call, beside those that the protocol has.
-    pub headers: Vec<ExportHeader>,
-    /// How OTLP is carried.
-    pub protocol: Protocol,
-    /// When a call that failed is made again.
-    pub retry: RetryConfig,
-}
-
-/// How OTLP is carried.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// OTLP/gRPC.
-    Grpc,
-    /// OTLP/HTTP with binary protobuf.
-    Http {
-        /// The path, `/v1/traces` by default.
-        path: String,
-        /// Whether the body is compressed.
-        gzip: bool,
-    },
-}
-
-/// A header of each call, such as a token.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExportHeader {
-    /// In lower case.
-    pub name: String,
-    /// What it says, or where that is found.
-    pub source: HeaderSource,
-}
-
-/// What a header says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HeaderSource {
-    /// This.
-    Value(Secret),
-    /// What this variable of the environment holds.
-    Environment(String),
-}
-
-/// A text that must not be shown.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Secret(pub String);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[secret]")
-    }
-}
-
-/// Whether a text can be the value of a header (RFC 9110, 5.5).
-pub fn is_header_value(text: &str) -> bool {
-    text.trim_ascii() == text && text.bytes().all(|b| b == b'\t' || !b.is_ascii_control())
-}
-
-/// The authority for a cluster where none is configured: the host in Istio's
-/// `outbound|PORT|SUBSET|HOST`, whose `|` an HTTP/2 peer refuses in a header,
-/// else the cluster's name.
-pub fn default_authority(cluster: &str) -> &str {
-    match cluster.rsplit_once('|') {
-        Some((_, host)) if !host.is_empty() => host,
-        _ => cluster,
-    }
-}
-
-/// What is the same in all calls of one exporter.
-#[derive(Clone, Debug)]
-pub struct Target {
-    /// The cluster's name.
-    pub cluster: String,
-    /// All headers, HTTP/2's own among them.
-    pub headers: Vec<(String, Secret)>,
-    /// How long a call may take.
-    pub timeout: Duration,
-}
-
-/// Names a callout between the tracer and its host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct CalloutId(u64);
-
-/// An HTTP request that the host is to make, to the exporter's [`Target`].
-#[derive(Debug)]
-pub struct Callout {
-    /// To be handed back with the outcome.
-    pub id: CalloutId,
-    /// Its body.
-    pub body: Body,
-}
-
-/// Header or trailer lines.
-pub type Lines<'a> = [(&'a [u8], &'a [u8])];
-
-/// How a callout ended.
-#[derive(Clone, Copy, Debug)]
-pub enum CalloutOutcome<'a> {
-    /// With an answer, of the collector or of the proxy in its place.
-    Answered {
-        /// With `:status`.
-        headers: &'a Lines<'a>,
-        /// The beginning of the body, at least.
-        body: &'a [u8],
-        /// None for most.
-        trailers: &'a Lines<'a>,
-    },
-    /// The connection ended before the answer did.
-    Reset,
-    /// The host has no such cluster.
-    NoCluster,
-    /// The host has, but nobody in it to send it to.
-    NoEndpoint,
-}
-
 /// What became of an export.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Ended {
@@ -147,39 +29,6 @@ pub(crate) struct Ended {
     pub(crate) took: Duration,
     pub(crate) notice: Option<Notice>,
     pub(crate) pause: Option<Pause>,
-}
-
-/// A pause of all exports, which the collector asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pause {
-    /// When it ends, in Unix nanoseconds.
-    pub until_unix_nanos: u64,
-    /// How long the collector asked for.
-    pub asked: Duration,
-    /// `retry.max_elapsed_time`, which bounds it.
-    pub most: Duration,
-}
-
-impl Pause {
-    /// The log line about exports to this cluster.
-    pub fn line(&self, cluster: &str) -> String {
-        /// The last second of the year 9999, as HTTP's dates have four digits.
-        const LAST: Duration = Duration::from_secs(253_402_300_799);
-        let until = Duration::from_nanos(self.until_unix_nanos).min(LAST);
-        let until = httpdate::fmt_http_date(UNIX_EPOCH + until);
-        let seconds = |duration: Duration| duration.as_millis().div_ceil(1000);
-        let bound = match self.asked > self.most {
-            true => format!(
-                ", of which retry.max_elapsed_time allows {} s",
-                seconds(self.most)
-            ),
-            false => String::new(),
-        };
-        let asked = seconds(self.asked);
-        format!(
-            "exports to cluster {cluster:?} pause until {until}: the collector asked for {asked} s{bound}"
-        )
-    }
 }
 
 /// What became of the spans of an export.
@@ -193,47 +42,6 @@ pub(crate) enum Fate {
     Exhausted,
     /// The collector will never take them; they are lost.
     Refused,
-}
-
-/// Something about exports that an operator should read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Notice {
-    /// An export failed in a way that may pass.
-    Failing(Failure),
-    /// The first success, at all or after failures.
-    Recovered,
-    /// The collector refused an export for good.
-    Refused {
-        /// Spans that are lost by it.
-        spans: usize,
-        /// Its words.
-        failure: Failure,
-    },
-    /// The collector took only a part, or warns.
-    Rejected {
-        /// Spans that it did not take.
-        spans: usize,
-        /// Its words.
-        message: String,
-    },
-}
-
-impl Notice {
-    /// What an operator reads, of exports to this cluster.
-    pub fn line(&self, cluster: &str) -> String {
-        match self {
-            Self::Failing(failure) => {
-                format!("export to cluster {cluster:?} fails, spans wait: {failure}")
-            }
-            Self::Recovered => format!("export to cluster {cluster:?} works again"),
-            Self::Refused { spans, failure } => format!(
-                "the collector at cluster {cluster:?} refused an export, {spans} spans are lost: {failure}"
-            ),
-            Self::Rejected { spans, message } => {
-                format!("the collector at cluster {cluster:?} rejected {spans} spans: {message:?}")
-            }
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -275,7 +83,7 @@ impl Exporter {
         max_concurrent: usize,
         environment: &impl Environment,
     ) -> (Self, Vec<String>) {
-        let (headers, warnings) = headers(&config, environment);
+        let (headers, warnings) = transport::headers(&config, environment);
         let exporter = Self {
             target: Target {
                 cluster: config.cluster,
@@ -338,10 +146,7 @@ impl Exporter {
         }
         let id = CalloutId(self.next_id);
         self.next_id += 1;
-        let body = match self.protocol {
-            Protocol::Grpc => grpc::body(&self.envelope, &mut batch),
-            Protocol::Http { gzip, .. } => http::body(&self.envelope, &mut batch, gzip),
-        };
+        let body = transport::body(&self.protocol, &self.envelope, &mut batch);
         let is_retry = batch.failures > 0;
         self.in_flight.push(InFlight {
             id,
@@ -366,7 +171,7 @@ impl Exporter {
         let spans = call.batch.count;
         let took = Duration::from_nanos(now.saturating_sub(call.sent_unix_nanos));
         let mut pause = None;
-        let (fate, notice) = match Answer::read(&self.protocol, outcome, now) {
+        let (fate, notice) = match transport::answer(&self.protocol, outcome, now) {
             Answer::Taken { rejected, message } => {
                 self.collector_is_back(queue, now, jitter);
                 let rejected = usize::try_from(rejected).unwrap_or(spans).min(spans);
@@ -537,45 +342,3 @@ impl Exporter {
         }
     }
 }
-
-/// All headers of each call, and what is wrong with those of the environment.
-fn headers(
-    config: &ExporterConfig,
-    environment: &impl Environment,
-) -> (Vec<(String, Secret)>, Vec<String>) {
-    let mut warnings = Vec::new();
-    let own = match &config.protocol {
-        Protocol::Grpc => grpc::headers(config.timeout),
-        Protocol::Http { path, gzip } => http::headers(path, *gzip),
-    };
-    let mut headers = vec![
-        (":method".to_owned(), Secret("POST".to_owned())),
-        (":authority".to_owned(), Secret(config.authority.clone())),
-        ("user-agent".to_owned(), Secret(USER_AGENT.to_owned())),
-    ];
-    headers.extend(own.map(|(name, value)| (name.to_owned(), Secret(value))));
-    for header in &config.headers {
-        let name = &header.name;
-        match &header.source {
-            HeaderSource::Value(value) => headers.push((name.clone(), value.clone())),
-            HeaderSource::Environment(variable) => match environment.variable(variable) {
-                // A secret that was mounted from a file often ends its line.
-                Some(value) if is_header_value(value.trim_ascii()) => {
-                    headers.push((name.clone(), Secret(value.trim_ascii().to_owned())));
-                }
-                Some(_) => warnings.push(format!(
-                    "{variable} of the environment cannot be the header {name}, exports go without it"
-                )),
-                None => warnings.push(format!(
-                    "{variable} is not in the environment that the filter sees, exports go without the header {name}"
-                )),
-            },
-        }
-    }
-    (headers, warnings)
-}
-
-/// "Exporters SHOULD emit a User-Agent header to at a minimum identify the
-/// exporter, the language of its implementation, and the version"
-/// (OpenTelemetry Protocol Exporter, User Agent).
-const USER_AGENT: &str = concat!("Sidespan-OTLP-Exporter-Rust/", env!("CARGO_PKG_VERSION"));

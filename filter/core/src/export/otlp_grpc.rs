@@ -1,8 +1,8 @@
 //! OTLP/gRPC: a unary call as an HTTP/2 request, written and read by hand,
 //! because only so the details of a status can be seen by a filter.
 
-use crate::export::exporter::Lines;
-use crate::export::queue::{Batch, Body};
+use crate::export::batch::{Batch, Body};
+use crate::export::callout::Lines;
 use crate::export::response::{Answer, FailureKind, Retry, line, number};
 use crate::otlp::encode::Envelope;
 use crate::protobuf::wire::{field, fields, number_field};

@@ -1,7 +1,7 @@
 //! OTLP/HTTP with binary protobuf, plain or compressed.
 
-use crate::export::exporter::Lines;
-use crate::export::queue::{Batch, Body};
+use crate::export::batch::{Batch, Body};
+use crate::export::callout::Lines;
 use crate::export::response::{Answer, FailureKind, Retry, STATUS_MESSAGE, line, number};
 use crate::otlp::encode::Envelope;
 use crate::protobuf::wire::field;

@@ -1,7 +1,6 @@
 //! What a collector's answer says.
 
-use crate::export::exporter::{CalloutOutcome, Protocol};
-use crate::export::{otlp_grpc as grpc, otlp_http as http};
+use crate::export::callout::Lines;
 use crate::otlp::encode::{ERROR_MESSAGE, PARTIAL_SUCCESS, REJECTED_SPANS};
 use crate::protobuf::wire::{field, number_field};
 use crate::span::semconv::GRPC_STATUS_NAMES;
@@ -79,25 +78,6 @@ pub(super) enum Answer {
 }
 
 impl Answer {
-    /// `now` is Unix time in nanoseconds.
-    pub(super) fn read(protocol: &Protocol, outcome: CalloutOutcome<'_>, now: u64) -> Self {
-        let kind = match outcome {
-            CalloutOutcome::Answered {
-                headers,
-                body,
-                trailers,
-            } => match protocol {
-                Protocol::Grpc => return grpc::answer(headers, body, trailers),
-                Protocol::Http { .. } => return http::answer(headers, body, now),
-            },
-            CalloutOutcome::Reset => FailureKind::Reset,
-            CalloutOutcome::NoCluster => FailureKind::NoCluster,
-            CalloutOutcome::NoEndpoint => FailureKind::NoEndpoint,
-        };
-        // A cluster may come by discovery, an endpoint may become healthy.
-        Self::failed(kind, "", Retry::YES)
-    }
-
     /// Success with this `ExportTraceServiceResponse`. One that cannot be read
     /// is a success all the same.
     pub(super) fn taken(message: &[u8]) -> Self {
@@ -131,10 +111,7 @@ fn shortened(message: &str) -> String {
 pub(super) const STATUS_MESSAGE: u32 = 2;
 
 /// The first line with this name.
-pub(super) fn line<'a>(
-    lines: &crate::export::exporter::Lines<'a>,
-    name: &[u8],
-) -> Option<&'a [u8]> {
+pub(super) fn line<'a>(lines: &Lines<'a>, name: &[u8]) -> Option<&'a [u8]> {
     lines.iter().find(|(n, _)| *n == name).map(|(_, v)| *v)
 }
 

@@ -1,3 +1,6 @@
 //! What the core asks of its host.
 
+pub mod environment;
+pub mod request_info;
 pub mod response_flags;
+pub mod response_info;

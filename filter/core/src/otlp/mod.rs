@@ -1,3 +1,3 @@
 //! Spans as OTLP messages.
 
-pub mod encode;
+pub(crate) mod encode;

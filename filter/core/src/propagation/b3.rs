@@ -2,7 +2,8 @@
 
 use crate::context::id::{SpanId, TraceId, decode_hex, put_hex};
 use crate::context::span_context::SpanContext;
-use crate::propagation::composite::{Field, Injector, Malformed, Parsed, SamplingState, flags_of};
+use crate::headers::header_map::Injector;
+use crate::propagation::format::{Field, Malformed, Parsed, SamplingState, flags_of};
 
 const B3: &str = "b3";
 pub(super) const TRACE_ID: &str = "x-b3-traceid";
@@ -117,7 +118,7 @@ pub(super) struct MultiHeaders<'a> {
 
 /// Which `x-b3-*` headers came.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct MultiCarried {
+pub(crate) struct MultiCarried {
     ids: bool,
     parent_span_id: bool,
     sampled: bool,

@@ -11,10 +11,11 @@
 use crate::context::id::{SpanId, TraceId};
 use crate::context::span_context::SpanContext;
 use crate::context::trace_state::TraceState;
-use crate::propagation::composite::{
-    ContextHeaders, Extraction, Extractor, Format, Parsed, Propagator, SamplingState,
-    UnsampledContext,
-};
+use crate::headers::header_map::Extractor;
+use crate::propagation::composite::Propagator;
+use crate::propagation::extracted::{ContextHeaders, Extraction};
+use crate::propagation::format::{Format, Parsed, SamplingState};
+use crate::propagation::settings::UnsampledContext;
 use crate::propagation::{b3, w3c};
 
 /// The caller's span.

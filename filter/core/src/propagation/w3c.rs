@@ -3,7 +3,8 @@
 use crate::context::id::{SpanId, TraceId, decode_hex, put_hex};
 use crate::context::span_context::{SpanContext, TraceFlags};
 use crate::context::trace_state::TraceState;
-use crate::propagation::composite::{Field, Injector, Malformed, Parsed, SamplingState};
+use crate::headers::header_map::Injector;
+use crate::propagation::format::{Field, Malformed, Parsed, SamplingState};
 
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";

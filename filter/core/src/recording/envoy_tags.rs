@@ -2,16 +2,19 @@
 //! Istio adds, for dashboards that were made for them
 //! (Envoy, `source/common/tracing/http_tracer_impl.cc`). All are strings.
 
+use crate::headers::header_map::Extractor;
+use crate::headers::request::RequestHead;
+use crate::headers::url::{split_host_port, split_target, without_user_info};
+use crate::host::environment::{Environment, is_istio};
 use crate::host::response_flags::ResponseFlags;
-use crate::propagation::composite::Extractor;
-use crate::recording::grpc;
-use crate::recording::grpc::Status;
+use crate::host::response_info::ResponseInfo;
+use crate::recording::grpc_status;
+use crate::recording::grpc_status::Status;
 use crate::recording::response_view::Outcome;
-use crate::request::{RequestHead, ResponseInfo};
 use crate::span::attributes::Attributes;
-use crate::span::resource::{Environment, is_istio};
+use crate::span::redaction::QueryPolicy;
 use crate::span::span::Span;
-use crate::url::{QueryPolicy, split_host_port, split_target, utf8_lossy, without_user_info};
+use crate::span::text::utf8_lossy;
 
 /// What stands on every span.
 #[derive(Debug)]
@@ -186,7 +189,7 @@ fn record_grpc(outcome: &Outcome<'_, impl ResponseInfo>, attributes: &mut Attrib
         ("grpc.status_code", "grpc-status"),
         ("grpc.message", "grpc-message"),
     ] {
-        if let Some(value) = grpc::trailer(outcome.response, name) {
+        if let Some(value) = grpc_status::trailer(outcome.response, name) {
             attributes.set_bytes(key, value);
         }
     }

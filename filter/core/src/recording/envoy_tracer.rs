@@ -19,19 +19,24 @@
 //! | any other of its own | nothing: it is told already, or by the resource |
 //! | all else: a custom tag | itself |
 
-use crate::context::id::{IdGenerator, SpanId, TraceId};
+use crate::context::id_generator::IdGenerator;
 use crate::context::span_context::{SpanContext, TraceFlags};
-use crate::propagation::composite::{Extraction, Extractor, Injector, Propagator, SamplingState};
-use crate::recording::grpc::Status;
+use crate::headers::header_map::{Extractor, Injector};
+use crate::headers::request::RequestHead;
+use crate::headers::url::{split_host_port, split_target};
+use crate::host::environment::Environment;
+use crate::propagation::composite::Propagator;
+use crate::propagation::format::SamplingState;
+use crate::recording::envoy_span::{TaggedSpan, room_for_tags};
+use crate::recording::grpc_status::Status;
 use crate::recording::http::{Bodies, Methods, record_peer, record_request, record_user_agent};
-use crate::recording::recorder::{Ended, SpanConfig};
+use crate::recording::settings::SpanConfig;
 use crate::recording::stored_headers::Kept;
-use crate::request::RequestHead;
+use crate::recording::stream::Ended;
 use crate::span::name::Field;
-use crate::span::resource::Environment;
 use crate::span::semconv;
 use crate::span::span::{Parent, Span, SpanKind};
-use crate::url::{cut, lossy, split_host_port, split_target, utf8_lossy};
+use crate::span::text::{cut, lossy, utf8_lossy};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -41,40 +46,6 @@ pub struct SpanTagger {
     propagator: Propagator,
     config: SpanConfig,
     methods: Methods,
-}
-
-/// A span that its host tags. What is said of it is only kept until it is made
-/// by [`SpanTagger::end`], so that a host can have many made in one go.
-#[derive(Debug)]
-pub struct TaggedSpan {
-    context: SpanContext,
-    kind: SpanKind,
-    parent: Option<Parent>,
-    start_unix_nanos: u64,
-    /// The caller said nothing about sampling, so that the host's word counts.
-    is_decided_here: bool,
-    /// The context that came with the request.
-    came: Extraction<'static>,
-    /// As the host wants it.
-    name: Option<String>,
-    /// What the request asks for, for the spans of all attempts. `None` for a
-    /// call of a filter's own, and for a request that was not sampled when it
-    /// came.
-    request: Option<Arc<Kept>>,
-    /// The `:path` and `:authority` of the request that was sent upstream, of a
-    /// client's span where they are others than those of `request`.
-    sent: Option<Box<[Vec<u8>; 2]>>,
-    /// What the host says, as far as attributes can hold it.
-    tags: Kept,
-    max_attribute_length: usize,
-}
-
-/// What Envoy's tags of an ordinary request fill; of one that is not sampled
-/// there are none.
-const EXPECTED_BYTES: usize = 1024;
-
-fn room_for_tags(is_sampled: bool) -> Kept {
-    Kept::with_capacity(if is_sampled { EXPECTED_BYTES } else { 0 })
 }
 
 /// A span that is being told, and what is needed at its end of what was said.
@@ -397,105 +368,6 @@ impl SpanTagger {
             (None, Some(method)) => Cow::Owned(method.to_owned()),
             (None, None) => method,
         }
-    }
-}
-
-impl TaggedSpan {
-    /// Starts the span of a call that is made for the request: an attempt to
-    /// answer it upstream, which Envoy's router names `router CLUSTER egress`,
-    /// or one of a filter's own, as ext_authz makes it.
-    pub fn child(&self, ids: &mut IdGenerator, name: &[u8], now: u64) -> Self {
-        let is_attempt = name.starts_with(b"router ");
-        Self {
-            context: SpanContext {
-                span_id: ids.span_id(),
-                ..self.context
-            },
-            kind: SpanKind::Client,
-            parent: Some(Parent {
-                span_id: self.context.span_id,
-                is_remote: false,
-            }),
-            start_unix_nanos: now,
-            is_decided_here: false,
-            came: self.came.clone(),
-            name: (!is_attempt).then(|| lossy(name, self.max_attribute_length).into_owned()),
-            request: self.request.clone().filter(|_| is_attempt),
-            sent: None,
-            tags: room_for_tags(self.is_sampled()),
-            max_attribute_length: self.max_attribute_length,
-        }
-    }
-
-    /// Sets the path and the host that a client's span describes to those of
-    /// the request that is sent upstream.
-    pub fn set_sent_request(&mut self, headers: &impl Extractor) {
-        let Some(request) = self.request.as_deref() else {
-            return;
-        };
-        if self.kind != SpanKind::Client {
-            return;
-        }
-        let limit = self.max_attribute_length;
-        let names = [b":path".as_slice(), b":authority"];
-        let sent = names.map(|name| headers.header(name).unwrap_or_default());
-        let is_stored = |name: &[u8], value: &[u8]| request.header(name) == Some(value);
-        if names
-            .iter()
-            .zip(sent)
-            .all(|(name, value)| is_stored(name, value))
-        {
-            return;
-        }
-        let mut kept = Kept::with_capacity(0);
-        for (name, value) in names.iter().zip(sent) {
-            kept.add_header(name, value, limit);
-        }
-        let stored = |name: &[u8]| kept.header(name).unwrap_or_default().to_vec();
-        self.sent = Some(Box::new(names.map(stored)));
-    }
-
-    /// Whether it is recorded.
-    pub fn is_sampled(&self) -> bool {
-        self.context.flags.is_sampled()
-    }
-
-    /// Whether the host's decision counts.
-    pub fn is_decided_here(&self) -> bool {
-        self.is_decided_here
-    }
-
-    /// The host has decided anew, which counts where it decided before. A span
-    /// that was not recorded from its start has what is said of it from here on.
-    pub fn set_sampled(&mut self, is_sampled: bool) {
-        if self.is_decided_here {
-            let flags = &mut self.context.flags;
-            *flags = flags.with_sampled(is_sampled);
-        }
-    }
-
-    /// The name that the host wants.
-    pub fn set_name(&mut self, name: &[u8]) {
-        if self.is_sampled() {
-            self.name = Some(lossy(name, self.max_attribute_length).into_owned());
-        }
-    }
-
-    /// What the host says of a span that is sampled.
-    pub fn tag(&mut self, key: &[u8], value: &[u8]) {
-        if self.is_sampled() {
-            self.tags.add_value(key, value, self.max_attribute_length);
-        }
-    }
-
-    /// Its trace.
-    pub fn trace_id(&self) -> TraceId {
-        self.context.trace_id
-    }
-
-    /// Its own id.
-    pub fn span_id(&self) -> SpanId {
-        self.context.span_id
     }
 }
 

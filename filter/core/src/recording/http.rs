@@ -1,13 +1,16 @@
 //! HTTP: the stable conventions
 //! (<https://opentelemetry.io/docs/specs/semconv/http/http-spans/>).
 
+use crate::headers::request::RequestHead;
+use crate::headers::url::{split_host_port, split_target, without_user_info};
+use crate::host::environment::Environment;
+use crate::host::response_info::ResponseInfo;
 use crate::recording::response_view::Outcome;
-use crate::request::{RequestHead, ResponseInfo};
 use crate::span::attributes::Attributes;
-use crate::span::resource::Environment;
+use crate::span::redaction::QueryPolicy;
 use crate::span::semconv;
 use crate::span::span::{Span, SpanKind};
-use crate::url::{QueryPolicy, split_host_port, split_target, utf8_lossy, without_user_info};
+use crate::span::text::utf8_lossy;
 use std::borrow::Cow;
 
 /// The methods that are told by name (`http.request.method`); all others are

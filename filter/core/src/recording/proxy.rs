@@ -1,7 +1,7 @@
 //! What only a proxy knows, in a namespace of our own.
 
+use crate::host::response_info::{End, ResponseInfo};
 use crate::recording::response_view::Outcome;
-use crate::request::{End, ResponseInfo};
 use crate::span::attributes::{Attributes, Value};
 use crate::span::semconv;
 use crate::span::span::{Span, SpanKind};

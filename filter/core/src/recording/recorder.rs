@@ -1,66 +1,29 @@
 //! One HTTP stream, from its request headers to its end, as a span, or as two:
 //! its own, and one for the call upstream.
 
-use crate::recording::{grpc, http, proxy};
-
 use crate::context::id::SpanId;
 use crate::context::span_context::SpanContext;
+use crate::headers::header_map::Extractor;
 use crate::headers::name_set::Names;
-use crate::propagation::composite::Extractor;
+use crate::headers::request::RequestHead;
+use crate::host::environment::{Environment, is_istio, is_istio_gateway};
+use crate::host::request_info::{Direction, RequestInfo};
+use crate::host::response_info::ResponseInfo;
 use crate::recording::envoy_tags::EnvoyNames;
 use crate::recording::http::Methods;
 use crate::recording::response_view::Outcome;
+use crate::recording::settings::SpanConfig;
 use crate::recording::stored_headers::KeptRequest;
-use crate::request::{Direction, Request, RequestHead, RequestInfo, ResponseInfo, Told, told};
+use crate::recording::stream::{Ended, StreamTracer};
+use crate::recording::{grpc, http, proxy};
+use crate::sampling::request::Request;
 use crate::sampling::tail_keep::Keep;
 use crate::span::custom_tags::{CustomTag, CustomTags};
-use crate::span::name::{Field, SpanName};
-use crate::span::resource::{Environment, is_istio, is_istio_gateway};
+use crate::span::name::Field;
 use crate::span::semconv;
-use crate::span::span::{Limits, Parent, Span, SpanKind};
-use crate::url::{QueryPolicy, cut, lossy};
+use crate::span::span::{Parent, Span, SpanKind};
+use crate::span::text::{cut, lossy};
 use std::borrow::Cow;
-use std::cell::Cell;
-
-/// What spans are like.
-#[derive(Clone, Debug, Default)]
-pub struct SpanConfig {
-    /// `None`: by the listener's direction.
-    pub kind: Option<SpanKind>,
-    /// `None`: where the proxy is the server and its listener has no
-    /// direction: at gateways and edges.
-    pub upstream_span: Option<bool>,
-    /// How they are named.
-    pub name: SpanName,
-    /// Whose names attributes have.
-    pub attributes: Vocabulary,
-    /// How much they may hold.
-    pub limits: Limits,
-    /// What is shown of a query.
-    pub url_query: QueryPolicy,
-}
-
-/// Whose names attributes have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Vocabulary {
-    /// OpenTelemetry's conventions, and our own namespace.
-    #[default]
-    Stable,
-    /// Those of the tracer that is built into Envoy.
-    Envoy,
-    /// Both.
-    Both,
-}
-
-impl Vocabulary {
-    pub(super) fn is_stable(self) -> bool {
-        self != Self::Envoy
-    }
-
-    pub(super) fn is_envoy(self) -> bool {
-        self != Self::Stable
-    }
-}
 
 /// Makes spans of streams.
 #[derive(Debug)]
@@ -80,88 +43,6 @@ pub struct Recorder {
     keep: Keep,
     /// The names of the rules; empty for none.
     rules: Vec<String>,
-}
-
-/// A stream whose span is recorded, if it is to be exported when it ends.
-/// Spans are made then: until then, this is all that is known.
-#[derive(Debug)]
-pub struct StreamTracer {
-    /// What goes on upstream: of the call there, if that has a span of its own.
-    pub(crate) passed_on: SpanContext,
-    /// For the stream's own span, if the call upstream has that one.
-    pub(crate) own_id: SpanId,
-    /// The caller's span.
-    pub(crate) caller: Option<SpanId>,
-    /// The value of the `tracestate` that goes on.
-    pub(crate) trace_state: String,
-    /// The foreign span whose place the stream's takes, and its trace state.
-    pub(crate) link: Option<(SpanContext, String)>,
-    /// The rule that decided, if one did.
-    pub(crate) rule: Option<usize>,
-    direction: Cell<Told<Direction>>,
-    start_unix_nanos: u64,
-    is_plain: bool,
-    request: KeptRequest,
-    /// Bytes of the request's body that were received.
-    received: u64,
-    /// It is one attempt upstream, seen by an upstream HTTP filter.
-    is_attempt: bool,
-}
-
-/// The spans of a stream that has ended.
-#[derive(Debug)]
-pub struct Ended {
-    pub(crate) span: Span,
-    /// For the call upstream, if there was one.
-    pub(crate) upstream: Option<Span>,
-}
-
-impl StreamTracer {
-    /// Whether it has a span whatever becomes of it.
-    pub fn is_sampled(&self) -> bool {
-        self.passed_on.flags.is_sampled()
-    }
-
-    /// Whether headers hold the context that goes upstream.
-    pub fn is_context_in(&self, headers: &impl Extractor) -> bool {
-        let id = self.passed_on.span_id.to_hex();
-        let holds_id = |value: &[u8]| value.windows(id.len()).any(|window| window == id);
-        headers.headers().any(|(_, value)| holds_id(value))
-    }
-
-    /// Whether its spans say only what is asked of every stream, if it ends as
-    /// most do: by the only attempt, with a status from 100 to 399 that is no
-    /// redirect a proxy [may follow](crate::recording::response_view::may_be_followed), without
-    /// response flags and peers' certificates. That is the status, the size of
-    /// the response, the names of route and cluster, addresses, times and the
-    /// protocol.
-    pub fn is_plain(&self) -> bool {
-        self.is_plain
-    }
-
-    /// The side of the proxy that the stream is on.
-    pub fn direction(&self) -> Direction {
-        told(&self.direction)
-    }
-
-    /// Says that the stream is one attempt upstream: the filter is among a
-    /// cluster's HTTP filters. Its one span is a CLIENT span.
-    pub fn set_attempt(&mut self) {
-        self.is_attempt = true;
-    }
-
-    /// Counts bytes of the request's body as the proxy receives them.
-    pub fn add_request_body(&mut self, bytes: u64) {
-        self.received = self.received.saturating_add(bytes);
-    }
-
-    /// Says the direction, if the host did not tell it with the request and
-    /// nobody had to ask. Else it is asked for where it is needed.
-    pub fn tell(&self, direction: Direction) {
-        if let Told::Ask(_) = self.direction.get() {
-            self.direction.set(Told::Known(direction));
-        }
-    }
 }
 
 /// What a request and its response are to the span that is made of them.
@@ -195,7 +76,7 @@ impl<'a, R> Story<'a, R> {
 
 /// `error.type` of a span of this kind whose response had this status; `None`
 /// if its status is not ERROR.
-pub(super) fn error(
+fn error(
     kind: SpanKind,
     status: Option<u16>,
     outcome: &Outcome<'_, impl ResponseInfo>,
@@ -325,7 +206,8 @@ impl Recorder {
         let mut keep_reason = None;
         if !stream.is_sampled() {
             let duration = now.saturating_sub(stream.start_unix_nanos);
-            keep_reason = Some(self.keep.reason(outcome.ending(kind, duration))?);
+            let is_error = error(kind, outcome.status, &outcome).is_some();
+            keep_reason = Some(self.keep.reason(outcome.ending(is_error, duration))?);
         }
         // What was never sent is described as it was received.
         let is_sent = outcome.attempts > 0;

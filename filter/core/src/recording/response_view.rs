@@ -2,11 +2,10 @@
 //! host once at most.
 
 use crate::host::response_flags::ResponseFlags;
-use crate::recording::grpc;
-use crate::recording::grpc::Status;
-use crate::request::ResponseInfo;
+use crate::host::response_info::ResponseInfo;
+use crate::recording::grpc_status;
+use crate::recording::grpc_status::Status;
 use crate::sampling::tail_keep::Ending;
-use crate::span::span::SpanKind;
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::time::Duration;
@@ -32,7 +31,7 @@ impl<'a, R: ResponseInfo> Outcome<'a, R> {
         Self {
             response,
             status: response.status(),
-            grpc_status: is_grpc.then(|| grpc::status(response)).flatten(),
+            grpc_status: is_grpc.then(|| grpc_status::status(response)).flatten(),
             flags: response.response_flags(),
             attempts: response.attempt_count(),
             details: Text::new(),
@@ -102,10 +101,11 @@ impl<'a, R: ResponseInfo> Outcome<'a, R> {
         text(&self.upstream_address, || self.response.upstream_address())
     }
 
-    /// What decides whether the span is kept.
-    pub(super) fn ending(&self, kind: SpanKind, nanos: u64) -> Ending {
+    /// Returns what decides whether the span is kept. `is_error` is the status of
+    /// a span of the stream.
+    pub(super) fn ending(&self, is_error: bool, nanos: u64) -> Ending {
         Ending {
-            is_error: crate::recording::recorder::error(kind, self.status, self).is_some(),
+            is_error,
             status: self.status,
             duration: Duration::from_nanos(nanos),
             flags: self.flags,

@@ -2,9 +2,10 @@
 //! be kept, so that spans of many can be made in one go.
 
 use crate::host::response_flags::ResponseFlags;
-use crate::recording::recorder::{Recorder, StreamTracer};
+use crate::host::response_info::{End, ResponseInfo};
+use crate::recording::recorder::Recorder;
 use crate::recording::response_view::may_be_followed;
-use crate::request::{End, ResponseInfo};
+use crate::recording::stream::StreamTracer;
 use std::borrow::Cow;
 use std::time::Duration;
 

@@ -1,10 +1,10 @@
 //! What is kept of a request until its stream ends.
 
+use crate::headers::header_map::Extractor;
 use crate::headers::name_set::Names;
+use crate::headers::request::RequestHead;
 use crate::headers::serialized_map as pairs;
 use crate::headers::serialized_map::Pairs;
-use crate::propagation::composite::Extractor;
-use crate::request::RequestHead;
 
 /// Names and values that spans may say something of; cookies and the like are
 /// not among them. One allocation, and spans are made of it when all is known.

@@ -1,12 +1,18 @@
 //! Whose word counts: the route, the rules, the policy for contexts that come
 //! in, and then the sampler.
 
-use crate::context::id::{IdGenerator, TraceId};
+use crate::context::id::TraceId;
+use crate::context::id_generator::IdGenerator;
 use crate::context::span_context::{SpanContext, TraceFlags};
-use crate::propagation::composite::{Extraction, Extractor, Incoming, SamplingState};
-use crate::request::{Request, RequestInfo};
+use crate::headers::header_map::Extractor;
+use crate::host::request_info::RequestInfo;
+use crate::propagation::extracted::Extraction;
+use crate::propagation::format::SamplingState;
+use crate::propagation::settings::Incoming;
+use crate::sampling::ratio::{Ratio, Threshold};
+use crate::sampling::request::Request;
 use crate::sampling::rules::{Action, Rules};
-use crate::sampling::sampler::{Decision as Sampling, Ratio, Reason, Sampler, Threshold};
+use crate::sampling::sampler::{Decision as Sampling, Reason, Sampler};
 use crate::stats::Stat;
 
 /// What happens to a request.

@@ -1,9 +1,12 @@
 //! Rules: the first with an action that matches decides.
 
-use crate::propagation::composite::{Extractor, Incoming};
-use crate::request::{Direction, Request};
-use crate::sampling::matcher::{HeaderMatcher, PathMatchers, StringMatcher};
-use crate::sampling::sampler::Ratio;
+use crate::headers::header_map::Extractor;
+use crate::host::request_info::Direction;
+use crate::propagation::settings::Incoming;
+use crate::sampling::matcher::{HeaderMatcher, StringMatcher};
+use crate::sampling::path_index::PathMatchers;
+use crate::sampling::ratio::Ratio;
+use crate::sampling::request::Request;
 
 /// What happens to a request that matches.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -6,7 +6,7 @@ use crate::protobuf::wire::{
     DELIMITED, FIXED64, Place, VARINT, key_len, len_delimited_len, next_field, put_bytes,
     put_fixed64, put_len, put_varint, varint_len,
 };
-use crate::url::{cut, lossy};
+use crate::span::text::{cut, lossy};
 use std::ops::Range;
 
 /// The value of an attribute.

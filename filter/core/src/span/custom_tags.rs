@@ -2,12 +2,12 @@
 //! (`envoy.type.tracing.v3.CustomTag`, and a few sources more).
 
 use crate::context::baggage;
+use crate::headers::header_map::Extractor;
 use crate::headers::name_set::Names;
-use crate::propagation::composite::Extractor;
-use crate::request::{MetadataKind, ResponseInfo};
+use crate::host::response_info::{MetadataKind, ResponseInfo};
 use crate::span::attributes::{Attributes, OwnedValue, Value};
 use crate::span::span::Limits;
-use crate::url::utf8_lossy;
+use crate::span::text::utf8_lossy;
 
 /// The type of a tag's value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,25 +1,18 @@
 //! The resource: who sends the spans.
 
+use crate::host::environment::{Environment, is_istio};
 use crate::span::attributes::{OwnedValue, put_key_value};
 use crate::span::semconv;
 use percent_encoding::percent_decode_str;
 
 /// The name of the instrumentation scope and of the SDK.
 pub(crate) const SDK_NAME: &str = "sidespan";
+
 /// The version of both.
 pub(crate) const SDK_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The field of OTLP's `Resource` that holds its attributes.
 const ATTRIBUTES: u32 = 1;
-
-/// What a host knows of itself.
-pub trait Environment {
-    /// A variable of the environment.
-    fn variable(&self, name: &str) -> Option<String>;
-    /// A text in Envoy's node: `["id"]`, `["cluster"]`, `["locality",
-    /// "region"]`, `["metadata", "NAMESPACE"]` …
-    fn node(&self, path: &[&str]) -> Option<String>;
-}
 
 /// The resource of every span that one tracer makes.
 #[derive(Debug)]
@@ -170,17 +163,6 @@ impl Resource {
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
-}
-
-/// Whether the proxy is one of Istio's.
-pub(crate) fn is_istio(environment: &impl Environment) -> bool {
-    environment.node(&["metadata", "ISTIO_VERSION"]).is_some()
-}
-
-/// Whether it is one of Istio's gateways: `router~10.0.0.1~pod.ns~…`.
-pub(crate) fn is_istio_gateway(environment: &impl Environment) -> bool {
-    let id = || environment.node(&["id"]);
-    is_istio(environment) && id().is_some_and(|id| id.starts_with("router~"))
 }
 
 /// `key1=value1,key2=value2`, values percent-encoded; `None` if it is not.

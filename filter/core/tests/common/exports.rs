@@ -7,11 +7,13 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceResponse,
 };
 use prost::Message as _;
-use sidespan_core::delivery::ExportEnd;
-use sidespan_core::export::exporter::{Callout, CalloutId, CalloutOutcome, Notice, Protocol};
-use sidespan_core::export::queue::BatchConfig;
+use sidespan_core::export::batch::BatchConfig;
+use sidespan_core::export::callout::{Callout, CalloutId, CalloutOutcome};
+use sidespan_core::export::event::Notice;
+use sidespan_core::export::pipeline::ExportEnd;
 use sidespan_core::export::retry::RetryConfig;
-use sidespan_core::request::Direction;
+use sidespan_core::export::settings::Protocol;
+use sidespan_core::host::request_info::Direction;
 use sidespan_core::stats::{Level, Stat};
 use sidespan_core::tracer::Tracer;
 use std::collections::BTreeMap;

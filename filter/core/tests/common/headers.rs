@@ -3,7 +3,9 @@
 
 #![allow(dead_code)]
 
-use sidespan_core::propagation::composite::{Extractor, Format, Injector, Propagator};
+use sidespan_core::headers::header_map::{Extractor, Injector};
+use sidespan_core::propagation::composite::Propagator;
+use sidespan_core::propagation::format::Format;
 
 /// The name of each header that a context can be in.
 pub(crate) const CONTEXT_HEADERS: [&str; 8] = [

@@ -18,12 +18,15 @@ use prost::Message as _;
 use serde_json::Value;
 use sidespan_core::config::Config;
 use sidespan_core::context::id::{SpanId, TraceId};
-use sidespan_core::export::exporter::Callout;
+use sidespan_core::export::callout::Callout;
+use sidespan_core::host::environment::Environment;
+use sidespan_core::host::request_info::{Direction, RequestInfo};
 use sidespan_core::host::response_flags::ResponseFlags;
-use sidespan_core::propagation::composite::{Format, Propagator, UnsampledContext};
-use sidespan_core::recording::recorder::StreamTracer;
-use sidespan_core::request::{Direction, End, MetadataKind, RequestInfo, ResponseInfo};
-use sidespan_core::span::resource::Environment;
+use sidespan_core::host::response_info::{End, MetadataKind, ResponseInfo};
+use sidespan_core::propagation::composite::Propagator;
+use sidespan_core::propagation::format::Format;
+use sidespan_core::propagation::settings::UnsampledContext;
+use sidespan_core::recording::stream::StreamTracer;
 use sidespan_core::stats::Stat;
 use sidespan_core::tracer::Tracer;
 use std::borrow::Cow;
@@ -236,7 +239,7 @@ impl Environment for Host {
 /// Writes nowhere, so that what a host allocates does not count.
 pub(crate) struct Nowhere;
 
-impl sidespan_core::propagation::composite::Injector for Nowhere {
+impl sidespan_core::headers::header_map::Injector for Nowhere {
     fn set(&mut self, _: &'static str, _: &str) {}
     fn remove(&mut self, _: &'static str) {}
 }

@@ -10,11 +10,12 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use serde_json::{Map, Value, json};
 use sidespan_core::config::Config;
-use sidespan_core::export::exporter::Callout;
+use sidespan_core::export::callout::Callout;
+use sidespan_core::headers::header_map::Extractor;
 use sidespan_core::headers::serialized_map::Pairs;
-use sidespan_core::propagation::composite::Extractor;
-use sidespan_core::request::{Direction, RequestInfo, ResponseInfo};
-use sidespan_core::span::resource::Environment;
+use sidespan_core::host::environment::Environment;
+use sidespan_core::host::request_info::{Direction, RequestInfo};
+use sidespan_core::host::response_info::ResponseInfo;
 use sidespan_core::stats::Stat;
 use sidespan_core::tracer::Tracer;
 

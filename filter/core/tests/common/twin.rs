@@ -3,7 +3,7 @@
 
 #![allow(dead_code)]
 
-use sidespan_core::propagation::composite::SamplingState;
+use sidespan_core::propagation::format::SamplingState;
 
 /// The grammar, read off the page: fields between dashes.
 pub(crate) fn traceparent(value: &[u8]) -> Option<(Vec<u8>, Vec<u8>, u8)> {

@@ -1,14 +1,30 @@
 //! Spans to a collector: the queue and its exports, with books that balance.
 
-use crate::config::Config;
-use crate::export::exporter::{
-    Callout, CalloutId, CalloutOutcome, Exporter, Fate, Notice, Pause, Target,
-};
-use crate::export::queue::{BatchConfig, BatchSpanProcessor, nanos};
+use crate::export::batch::{BatchConfig, nanos};
+use crate::export::callout::{Callout, CalloutId, CalloutOutcome, Target};
+use crate::export::event::{Notice, Pause};
+use crate::export::exporter::{Exporter, Fate};
+use crate::export::queue::BatchSpanProcessor;
+use crate::export::settings::ExporterConfig;
+use crate::host::environment::Environment;
 use crate::otlp::encode::Envelope;
-use crate::span::resource::{Environment, Resource, SDK_NAME, SDK_VERSION};
+use crate::span::attributes::OwnedValue;
+use crate::span::resource::{Resource, SDK_NAME, SDK_VERSION};
 use crate::stats::{Level, Stat, Stats};
 use std::time::Duration;
+
+/// What a delivery is made of: two with equal values can be one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeliveryConfig {
+    /// Where spans go.
+    pub exporter: ExporterConfig,
+    /// The limits of the queue.
+    pub batch: BatchConfig,
+    /// The service in the resource, unless the environment names one.
+    pub service_name: String,
+    /// More attributes of the resource.
+    pub resource_attributes: Vec<(String, OwnedValue)>,
+}
 
 /// Delivers the spans of one resource to one collector.
 ///
@@ -54,22 +70,22 @@ fn queue(exporter: &Exporter, limits: BatchConfig) -> BatchSpanProcessor {
 
 impl Delivery {
     /// One for a configuration.
-    pub fn new(config: &Config, environment: &impl Environment) -> Self {
+    pub fn new(config: DeliveryConfig, environment: &impl Environment) -> Self {
         let resource = Resource::new(
             &config.service_name,
-            config.resource_attributes.clone(),
+            config.resource_attributes,
             environment,
         );
         let envelope = Envelope::new(&resource.encode(), SDK_NAME, SDK_VERSION);
         let (exporter, mut warnings) = Exporter::new(
-            config.exporter.clone(),
+            config.exporter,
             envelope,
             config.batch.max_concurrent_exports,
             environment,
         );
         warnings.extend_from_slice(resource.warnings());
         Self {
-            queue: queue(&exporter, config.batch.clone()),
+            queue: queue(&exporter, config.batch),
             exporter,
             ends_at: None,
             stats: Stats::default(),
