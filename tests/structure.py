@@ -18,6 +18,20 @@ import sys
 # src/, and may import entries of lower lines only. Files within a folder may
 # import each other in one direction.
 LAYERS = {
+    "config": [
+        "fallback",
+        "parse",
+        "schema",
+        "convert",
+        "document",
+        "checks",
+        "choices",
+        "values",
+        "object",
+        "reader",
+        "json_schema",
+        "error",
+    ],
     "core": [
         "tracer",
         "source",

@@ -185,7 +185,7 @@ impl DocumentHistory {
     /// The accepted document that takes a rejected one's place.
     fn replacement(&self, rejected: &[u8], is_own: bool, now: u64) -> Option<(String, Config)> {
         let read = |entry: &Entry| {
-            let config = crate::parse(entry.document.as_bytes()).ok()?;
+            let config = crate::parse::parse(entry.document.as_bytes()).ok()?;
             Some((entry.document.clone(), config))
         };
         let accepted = || self.entries.iter().filter(|entry| entry.is_accepted());
@@ -329,13 +329,13 @@ fn destination(rejected: &[u8]) -> Option<Destination> {
     let document: Value = serde_json::from_slice(rejected).ok()?;
     let mut named = select(&document, &NAMED)?;
     let mut protocols = Map::new();
-    for (protocol, call) in select(document.get("exporter")?, &crate::raw::PROTOCOLS)? {
+    for (protocol, call) in select(document.get("exporter")?, &crate::checks::PROTOCOLS)? {
         let call = select(&call, &["cluster", "authority", "path", "headers"])?;
         protocols.insert(protocol, Value::Object(call));
     }
     named.insert("exporter".to_owned(), Value::Object(protocols));
     let named = Value::Object(named).to_string();
-    let config = crate::parse(named.as_bytes()).ok()?;
+    let config = crate::parse::parse(named.as_bytes()).ok()?;
     Some(Destination::of(&config))
 }
 
@@ -346,7 +346,7 @@ fn select(object: &Value, keys: &[&str]) -> Option<Map<String, Value>> {
     for (key, value) in object.as_object()? {
         if keys.contains(&key.as_str()) {
             selected.insert(key.clone(), value.clone());
-        } else if crate::read::closest(key, keys).is_some() {
+        } else if crate::reader::closest(key, keys).is_some() {
             return None;
         }
     }

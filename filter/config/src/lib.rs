@@ -1,37 +1,25 @@
 //! Reads the configuration document: one JSON document configures every host.
 //!
 //! What is wrong with it is told all at once, each fault with its place in the
-//! document. What comes out is a [`Config`], valid by construction.
+//! document. What comes out is a [`Config`](sidespan_core::config::Config), valid by construction.
 
+mod checks;
+mod choices;
+mod convert;
+mod document;
+mod error;
 pub mod fallback;
-mod leaf;
-mod raw;
-mod read;
+#[cfg(feature = "schema")]
+mod json_schema;
+mod object;
+mod parse;
+mod reader;
 #[cfg(feature = "schema")]
 mod schema;
+mod values;
 
-use sidespan_core::config::{Config, RouteConfig};
-use std::fmt;
-
-/// Reads a JSON document.
-pub fn parse(document: &[u8]) -> Result<Config, Faults> {
-    read::document(&json(document)?)
-}
-
-/// Reads what a route says of its own: some keys of the document.
-pub fn parse_route(document: &[u8]) -> Result<RouteConfig, Faults> {
-    read::document(&json(document)?)
-}
-
-fn json(document: &[u8]) -> Result<serde_json::Value, Faults> {
-    serde_json::from_slice(document).map_err(|error| {
-        let place = format!("line {} column {}", error.line(), error.column());
-        let text = error.to_string();
-        let message = text.strip_suffix(&format!(" at {place}")).unwrap_or(&text);
-        let message = format!("not JSON: {message}");
-        Faults(vec![Fault { place, message }])
-    })
-}
+pub use error::{Fault, Faults};
+pub use parse::{parse, parse_route};
 
 /// The JSON Schema of the document, for editors.
 #[cfg(feature = "schema")]
@@ -52,35 +40,3 @@ pub fn strict_warning(value: Option<&str>) -> Option<String> {
         )),
     }
 }
-
-/// Everything that is wrong with a document.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Faults(Vec<Fault>);
-
-/// One thing that is wrong with a document.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// Where, as `exporter.otlp_grpc.timeout` or `propagation.extract[1]`.
-    pub place: String,
-    /// The value, and what was expected.
-    pub message: String,
-}
-
-impl Faults {
-    /// Each fault.
-    pub fn iter(&self) -> impl Iterator<Item = &Fault> {
-        self.0.iter()
-    }
-}
-
-impl fmt::Display for Faults {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, fault) in self.0.iter().enumerate() {
-            let separator = if i == 0 { "" } else { "; " };
-            write!(f, "{separator}{}: {}", fault.place, fault.message)?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for Faults {}

@@ -1,197 +1,75 @@
 //! The leaves of the document: every one parses its own text or number.
 
-use super::read::{At, FromText, Read};
+#[cfg(feature = "schema")]
+use crate::json_schema::{Definitions, Schema, leaves};
+use crate::reader::{At, FromText, Read};
 use serde_json::Value;
+#[cfg(feature = "schema")]
+use serde_json::json;
 use sidespan_core::export::settings::{ExportHeader, Secret, is_header_value};
-use sidespan_core::host::request_info::Direction;
-use sidespan_core::host::response_info::MetadataKind;
 use sidespan_core::propagation::format::Format;
-use sidespan_core::propagation::settings::{Carrier, Incoming, UnsampledContext};
-use sidespan_core::recording::settings::Vocabulary;
 use sidespan_core::sampling::ratio::Ratio;
-use sidespan_core::sampling::rules::Action;
-use sidespan_core::sampling::sampler::Root;
 use sidespan_core::span::attributes::OwnedValue;
-use sidespan_core::span::custom_tags::TagType;
 use sidespan_core::span::name::SpanName;
-use sidespan_core::span::span::SpanKind;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// The name of an Envoy cluster.
 #[derive(Default)]
-pub(super) struct ClusterName(pub(super) String);
+pub(crate) struct ClusterName(pub(crate) String);
 
 /// A value of `:authority`; empty for the default.
-pub(super) struct Authority(pub(super) String);
+pub(crate) struct Authority(pub(crate) String);
 
 /// A header that an export may have besides those that it has anyway, in lower
 /// case.
 #[derive(Default)]
-pub(super) struct ExportHeaderName(pub(super) String);
+pub(crate) struct ExportHeaderName(pub(crate) String);
 
 /// What a header says; never shown.
 #[derive(Default)]
-pub(super) struct HeaderValue(pub(super) Secret);
+pub(crate) struct HeaderValue(pub(crate) Secret);
 
 /// Headers with secrets among them: no fault shows a value of theirs.
 #[derive(Default)]
-pub(super) struct ExportHeaders(pub(super) Vec<ExportHeader>);
+pub(crate) struct ExportHeaders(pub(crate) Vec<ExportHeader>);
 
 /// The path of a URL.
-pub(super) struct UrlPath(pub(super) String);
-
-/// Whether a body is compressed.
-#[derive(Clone, Copy)]
-pub(super) struct Compression(pub(super) bool);
-
-/// A span's kind; `None` for auto.
-#[derive(Clone, Copy)]
-pub(super) struct KindName(pub(super) Option<SpanKind>);
+pub(crate) struct UrlPath(pub(crate) String);
 
 /// Yes or no; `None` for auto.
-pub(super) struct AutoOrBool(pub(super) Option<bool>);
+pub(crate) struct AutoOrBool(pub(crate) Option<bool>);
 
 /// Attributes of a resource: text, truth or number each.
 #[derive(Default)]
-pub(super) struct ResourceAttributes(pub(super) Vec<(String, OwnedValue)>);
+pub(crate) struct ResourceAttributes(pub(crate) Vec<(String, OwnedValue)>);
 
 /// A number of bytes, `64KiB` or `4MiB`.
-pub(super) struct Size(pub(super) usize);
+pub(crate) struct Size(pub(crate) usize);
 
 /// A positive number of things.
-pub(super) struct Count(pub(super) usize);
+pub(crate) struct Count(pub(crate) usize);
 
 /// Formats, each once.
-pub(super) struct Formats(pub(super) Vec<Format>);
+pub(crate) struct Formats(pub(crate) Vec<Format>);
 
 /// A text that is not empty: as a pattern it would match everything, and
 /// nothing has an empty name.
 #[derive(Default)]
-pub(super) struct Text(pub(super) String);
+pub(crate) struct Text(pub(crate) String);
 
 /// A name or method of HTTP (RFC 9110, 5.6.2).
 #[derive(Default)]
-pub(super) struct Token(pub(super) String);
+pub(crate) struct Token(pub(crate) String);
 
 /// A header's name in lower case; empty for none.
-pub(super) struct OptionalHeaderName(pub(super) Option<String>);
+pub(crate) struct OptionalHeaderName(pub(crate) Option<String>);
 
 /// The status of a response.
-pub(super) struct StatusCode(pub(super) u16);
+pub(crate) struct StatusCode(pub(crate) u16);
 
 /// A number of things a second; 0 for any.
-pub(super) struct Rate(pub(super) Option<NonZeroU32>);
-
-/// A sampler by its name; whether a parent's decision counts, and what decides
-/// otherwise, by whichever ratio.
-#[derive(Clone, Copy)]
-pub(super) struct SamplerType(pub(super) bool, pub(super) Root);
-
-/// A value among a few, each with its name.
-pub(super) trait Named: Copy + 'static {
-    /// What a value is, as `a sampler`.
-    const WHAT: &'static str;
-    /// Their names.
-    const NAMES: &'static [&'static str];
-    /// In the order of the names.
-    const VALUES: &'static [Self];
-
-    /// The value with a name.
-    fn by_name(name: &str) -> Option<Self> {
-        let index = Self::NAMES.iter().position(|known| *known == name)?;
-        Self::VALUES.get(index).copied()
-    }
-}
-
-macro_rules! named {
-    ($($type:ty: $what:literal { $($name:literal => $value:expr,)+ })+) => {
-        $(impl Named for $type {
-            const WHAT: &'static str = $what;
-            const NAMES: &'static [&'static str] = &[$($name),+];
-            const VALUES: &'static [Self] = &[$($value),+];
-        }
-
-        impl Read for $type {
-            fn read(at: &At<'_>) -> Option<Self> {
-                Self::VALUES.get(at.one_of(Self::WHAT, Self::NAMES)?).copied()
-            }
-        }
-
-        #[cfg(feature = "schema")]
-        impl crate::schema::Schema for $type {
-            fn schema(_: &mut crate::schema::Definitions) -> Value {
-                serde_json::json!({ "enum": Self::NAMES })
-            }
-        })+
-    };
-}
-
-named! {
-    SamplerType: "a sampler" {
-        "always_on" => Self(false, Root::AlwaysOn),
-        "always_off" => Self(false, Root::AlwaysOff),
-        "traceidratio" => Self(false, Root::TraceIdRatio(Ratio::ONE)),
-        "parentbased_always_on" => Self(true, Root::AlwaysOn),
-        "parentbased_always_off" => Self(true, Root::AlwaysOff),
-        "parentbased_traceidratio" => Self(true, Root::TraceIdRatio(Ratio::ONE)),
-    }
-    Action: "an action" {
-        "disable" => Self::Disable,
-        "force" => Self::Force,
-        "sample" => Self::Sample(Ratio::ONE),
-    }
-    Format: "a format" {
-        "tracecontext" => Self::TraceContext,
-        "b3" => Self::B3,
-        "b3multi" => Self::B3Multi,
-    }
-    Incoming: "a policy" {
-        "continue" => Self::Continue,
-        "restart" => Self::Restart,
-        "link" => Self::Link,
-        "resample" => Self::Resample,
-        "require" => Self::Require,
-    }
-    UnsampledContext: "a treatment of unsampled contexts" {
-        "unchanged" => Self::Unchanged,
-        "rewrite" => Self::Rewrite,
-    }
-    Carrier: "a carrier" {
-        "headers" => Self::Headers,
-        "filter_state" => Self::FilterState,
-    }
-    Direction: "a direction" {
-        "inbound" => Self::Inbound,
-        "outbound" => Self::Outbound,
-    }
-    KindName: "a kind" {
-        "auto" => Self(None),
-        "server" => Self(Some(SpanKind::Server)),
-        "client" => Self(Some(SpanKind::Client)),
-    }
-    Compression: "a compression" {
-        "none" => Self(false),
-        "gzip" => Self(true),
-    }
-    Vocabulary: "a set of attributes" {
-        "stable" => Self::Stable,
-        "envoy" => Self::Envoy,
-        "both" => Self::Both,
-    }
-    MetadataKind: "a kind of metadata" {
-        "request" => Self::Request,
-        "route" => Self::Route,
-        "cluster" => Self::Cluster,
-        "host" => Self::Host,
-    }
-    TagType: "a type" {
-        "string" => Self::String,
-        "int" => Self::Int,
-        "double" => Self::Double,
-        "bool" => Self::Bool,
-    }
-}
+pub(crate) struct Rate(pub(crate) Option<NonZeroU32>);
 
 impl FromText for Text {
     fn from_text(text: &str) -> Result<Self, &'static str> {
@@ -451,4 +329,42 @@ fn attribute(at: &At<'_>) -> Option<OwnedValue> {
         },
         _ => at.wrong("is not a string, true, false or a number"),
     }
+}
+
+#[cfg(feature = "schema")]
+impl Schema for Formats {
+    fn schema(definitions: &mut Definitions) -> Value {
+        json!({ "type": "array", "items": Format::schema(definitions), "uniqueItems": true })
+    }
+}
+
+#[cfg(feature = "schema")]
+impl Schema for ExportHeaders {
+    fn schema(definitions: &mut Definitions) -> Value {
+        Vec::<ExportHeader>::schema(definitions)
+    }
+}
+
+#[cfg(feature = "schema")]
+leaves! {
+    ClusterName => { "type": "string", "minLength": 1 };
+    Authority => { "type": "string" };
+    Duration => { "type": "string", "pattern": "^[0-9]+(ms|s|m)$" };
+    Size => { "type": "string", "pattern": "^[0-9]+(KiB|MiB)$" };
+    Count => { "type": "integer", "minimum": 1, "maximum": 1_000_000 };
+    Rate => { "type": "integer", "minimum": 0, "maximum": 1_000_000 };
+    StatusCode => { "type": "integer", "minimum": 100, "maximum": 599 };
+    Ratio => { "type": "number", "minimum": 0, "maximum": 1 };
+    Text => { "type": "string", "minLength": 1 };
+    Token => { "type": "string", "minLength": 1 };
+    OptionalHeaderName => { "type": "string" };
+    ExportHeaderName => { "type": "string", "minLength": 1 };
+    HeaderValue => { "type": "string" };
+    UrlPath => { "type": "string", "pattern": "^/" };
+    AutoOrBool => { "enum": ["auto", true, false] };
+    ResourceAttributes => {
+        "type": "object",
+        "additionalProperties": { "type": ["string", "boolean", "number"] }
+    };
+    SpanName => { "type": "string", "minLength": 1 };
 }

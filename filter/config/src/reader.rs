@@ -7,13 +7,13 @@
 //! Most of a filter's code that reads is one copy of something for each type
 //! or key, so what is generic only calls what is not.
 
-use super::{Fault, Faults};
+use crate::error::{Fault, Faults};
 use serde_json::Value;
 use std::cell::Cell;
 use std::fmt;
 
 /// Reads a whole document.
-pub(super) fn document<T: Read>(value: &Value) -> Result<T, Faults> {
+pub(crate) fn document<T: Read>(value: &Value) -> Result<T, Faults> {
     let faults = Cell::default();
     let read = T::read(&At {
         value,
@@ -29,19 +29,19 @@ pub(super) fn document<T: Read>(value: &Value) -> Result<T, Faults> {
 }
 
 /// What a value of the document is read as.
-pub(super) trait Read: Sized {
+pub(crate) trait Read: Sized {
     /// `None` only if a fault was told.
     fn read(at: &At<'_>) -> Option<Self>;
 }
 
 /// What is written as a text.
-pub(super) trait FromText: Sized {
+pub(crate) trait FromText: Sized {
     /// Fails with what is wrong with the text, to be put behind it.
     fn from_text(text: &str) -> Result<Self, &'static str>;
 }
 
 /// What a key of an object is read as: `Option` for one that may be left out.
-pub(super) trait Key: Sized {
+pub(crate) trait Key: Sized {
     /// Whether it must be there.
     #[cfg(feature = "schema")]
     const REQUIRED: bool;
@@ -51,8 +51,8 @@ pub(super) trait Key: Sized {
 }
 
 /// A value of the document, and where it stands.
-pub(super) struct At<'a> {
-    pub(super) value: &'a Value,
+pub(crate) struct At<'a> {
+    pub(crate) value: &'a Value,
     place: Place<'a>,
     faults: &'a Cell<Faults>,
     /// Faults must not show it, nor what is in it.
@@ -82,12 +82,12 @@ impl fmt::Display for Place<'_> {
 
 impl At<'_> {
     /// Tells a fault.
-    pub(super) fn fault(&self, message: impl Into<String>) {
+    pub(crate) fn fault(&self, message: impl Into<String>) {
         self.add_fault(&self.place, message.into());
     }
 
     /// Tells a fault of a key, which need not be there.
-    pub(super) fn fault_of(&self, key: &str, message: impl Into<String>) {
+    pub(crate) fn fault_of(&self, key: &str, message: impl Into<String>) {
         self.add_fault(&Place::Key(&self.place, key), message.into());
     }
 
@@ -99,7 +99,7 @@ impl At<'_> {
     }
 
     /// Tells what is wrong with the value, to be put behind it.
-    pub(super) fn wrong<T>(&self, wrong: &str) -> Option<T> {
+    pub(crate) fn wrong<T>(&self, wrong: &str) -> Option<T> {
         self.add_wrong(wrong);
         None
     }
@@ -117,7 +117,7 @@ impl At<'_> {
     }
 
     /// The same value, shown by no fault.
-    pub(super) fn as_secret(&self) -> At<'_> {
+    pub(crate) fn as_secret(&self) -> At<'_> {
         At {
             value: self.value,
             place: self.place,
@@ -127,14 +127,14 @@ impl At<'_> {
     }
 
     /// A text.
-    pub(super) fn text(&self) -> Option<&str> {
+    pub(crate) fn text(&self) -> Option<&str> {
         self.value
             .as_str()
             .or_else(|| self.wrong("is not a string"))
     }
 
     /// The index of a text among names.
-    pub(super) fn one_of(&self, what: &str, names: &[&str]) -> Option<usize> {
+    pub(crate) fn one_of(&self, what: &str, names: &[&str]) -> Option<usize> {
         let text = self.text()?;
         let index = names.iter().position(|name| *name == text);
         index.or_else(|| {
@@ -144,7 +144,7 @@ impl At<'_> {
     }
 
     /// An integer in a range.
-    pub(super) fn integer(&self, least: u64, most: u64) -> Option<u64> {
+    pub(crate) fn integer(&self, least: u64, most: u64) -> Option<u64> {
         let number = self.value.as_u64();
         let number = number.or_else(|| self.wrong("is not a positive integer"))?;
         if (least..=most).contains(&number) {
@@ -157,7 +157,7 @@ impl At<'_> {
     }
 
     /// The value of a key; `None` without one, and of what is no object.
-    pub(super) fn get<'a>(&'a self, key: &'a str) -> Option<At<'a>> {
+    pub(crate) fn get<'a>(&'a self, key: &'a str) -> Option<At<'a>> {
         Some(At {
             value: self.value.get(key)?,
             place: Place::Key(&self.place, key),
@@ -167,7 +167,7 @@ impl At<'_> {
     }
 
     /// Each of a list; nothing of what is none.
-    pub(super) fn items(&self) -> impl Iterator<Item = At<'_>> {
+    pub(crate) fn items(&self) -> impl Iterator<Item = At<'_>> {
         let items = self.value.as_array().map(Vec::as_slice);
         let items = items.unwrap_or_default().iter().enumerate();
         items.map(|(index, value)| At {
@@ -179,7 +179,7 @@ impl At<'_> {
     }
 
     /// Each of what must be a list.
-    pub(super) fn list(&self) -> Option<impl Iterator<Item = At<'_>>> {
+    pub(crate) fn list(&self) -> Option<impl Iterator<Item = At<'_>>> {
         if !self.value.is_array() {
             return self.wrong("is not a list");
         }
@@ -187,7 +187,7 @@ impl At<'_> {
     }
 
     /// Checks that this is an object, and has no other keys.
-    pub(super) fn has_only(&self, keys: &[&str]) -> Option<()> {
+    pub(crate) fn has_only(&self, keys: &[&str]) -> Option<()> {
         let Some(object) = self.value.as_object() else {
             return self.wrong("is not an object");
         };
@@ -208,7 +208,7 @@ impl At<'_> {
     }
 
     /// Checks that of a few keys exactly one is there.
-    pub(super) fn has_one(&self, what: &str, keys: &[&str]) {
+    pub(crate) fn has_one(&self, what: &str, keys: &[&str]) {
         let count = keys.iter().filter(|key| self.get(key).is_some()).count();
         if count != 1 {
             let keys = keys.join(", ");
@@ -218,7 +218,7 @@ impl At<'_> {
 }
 
 /// The name that an unknown one differs from in less than half of its letters.
-pub(super) fn closest<'a>(unknown: &str, names: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn closest<'a>(unknown: &str, names: &[&'a str]) -> Option<&'a str> {
     let distance = |name: &&&str| strsim::osa_distance(unknown, name);
     let nearest = names.iter().min_by_key(distance)?;
     (distance(&nearest) * 2 < unknown.len()).then_some(nearest)
@@ -280,63 +280,3 @@ impl<T: Read> Read for Vec<T> {
         Some(list)
     }
 }
-
-/// Objects of the document: structs that are read key by key. A key is required
-/// unless its type is an `Option`; `as "…"` is how it is written where a field
-/// cannot have that name. `=> Type` is what the struct is made into, by `From`,
-/// and what other objects hold.
-///
-/// `#[check(…)]` names what tells faults between the keys. It looks at the
-/// document and not at what was made of it, so that no other fault hides them.
-macro_rules! object {
-    ($(
-        $(#[doc = $doc:literal])*
-        $(#[check($check:path)])?
-        struct $name:ident $(=> $made:ty)? {
-            $($(#[doc = $key_doc:literal])+ $key:ident $(as $written:literal)?: $type:ty,)+
-        }
-    )+) => {$(
-        $(#[doc = $doc])*
-        #[derive(Default)]
-        pub(super) struct $name {
-            $($(#[doc = $key_doc])+ $key: $type,)+
-        }
-
-        impl Read for $name {
-            fn read(at: &At<'_>) -> Option<Self> {
-                at.has_only(&[$(object!(@written $key $($written)?)),+])?;
-                $($check(at);)?
-                Some(Self {
-                    $($key: Key::read_key(at, object!(@written $key $($written)?)),)+
-                })
-            }
-        }
-
-        $(impl Read for $made {
-            fn read(at: &At<'_>) -> Option<Self> {
-                $name::read(at).map(Self::from)
-            }
-        }
-
-        #[cfg(feature = "schema")]
-        impl crate::schema::Schema for $made {
-            fn schema(definitions: &mut crate::schema::Definitions) -> Value {
-                $name::schema(definitions)
-            }
-        })?
-
-        #[cfg(feature = "schema")]
-        impl crate::schema::Object for $name {
-            const NAME: &'static str = stringify!($name);
-            const DOC: &'static str = concat!($($doc),*);
-            const KEYS: &'static [crate::schema::Property] = &[$(crate::schema::Property::of::<$type>(
-                object!(@written $key $($written)?),
-                concat!($($key_doc),+),
-            )),+];
-        }
-    )+};
-    (@written $key:ident) => { stringify!($key) };
-    (@written $key:ident $written:literal) => { $written };
-}
-
-pub(super) use object;
