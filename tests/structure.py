@@ -48,6 +48,7 @@ LAYERS = {
         "context",
         "stats",
     ],
+    "validate": ["surroundings", "document", "find", "node", "yaml", "report"],
 }
 # Files that may hold `unsafe`: those at the bottom call the host, those at the
 # top are called by it.

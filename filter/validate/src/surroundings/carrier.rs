@@ -1,7 +1,7 @@
 //! `propagation.carrier: filter_state`: a filter behind Sidespan must write the
 //! headers.
 
-use super::Position;
+use super::position::Position;
 use crate::report::Report;
 use crate::yaml::Node;
 

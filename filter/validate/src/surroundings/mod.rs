@@ -4,6 +4,7 @@
 mod carrier;
 mod clusters;
 mod environment;
+mod position;
 mod root_ids;
 mod routes;
 
@@ -12,7 +13,7 @@ pub(crate) use root_ids::check as check_root_ids;
 use crate::find::Document;
 use crate::report::Report;
 use crate::yaml::Node;
-use std::rc::Rc;
+use position::Position;
 
 /// Checks the documents that were found below one root.
 pub(crate) fn check(root: &Node, documents: &[Document], report: &mut Report) {
@@ -40,33 +41,5 @@ fn carrier(tree: &Node) -> Carrier {
     match tree.path(&["propagation", "carrier"]).map(Node::text) {
         Some(Some("filter_state")) => Carrier::FilterState,
         _ => Carrier::Headers,
-    }
-}
-
-/// The place of the Wasm filter among the HTTP filters of a connection manager.
-struct Position<'a> {
-    connection_manager: &'a Node,
-    filter: &'a Rc<Node>,
-    before: &'a [Rc<Node>],
-    after: &'a [Rc<Node>],
-}
-
-impl<'a> Position<'a> {
-    fn of(document: &'a Document) -> Option<Self> {
-        document.wasm_plugin()?;
-        let manager = document.holder(|node| node.field("http_filters").is_some())?;
-        let filters = manager.list("http_filters");
-        let index = filters.iter().position(|filter| {
-            let mut holders = document.holders.iter();
-            holders.any(|holder| Rc::ptr_eq(holder, filter))
-        })?;
-        let (before, rest) = filters.split_at_checked(index)?;
-        let (filter, after) = rest.split_first()?;
-        Some(Self {
-            connection_manager: manager,
-            filter,
-            before,
-            after,
-        })
     }
 }

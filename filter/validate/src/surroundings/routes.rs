@@ -4,7 +4,7 @@
 //! filter that changes a request and keeps the route then has its change
 //! matched by the routes, which it has not without Sidespan.
 
-use super::Position;
+use super::position::Position;
 use crate::report::Report;
 use crate::yaml::Node;
 
