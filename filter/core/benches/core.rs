@@ -43,6 +43,14 @@ impl Injector for Nowhere {
 }
 
 impl RequestInfo for Nowhere {
+    fn listener_direction(&self) -> Direction {
+        Direction::Inbound
+    }
+
+    fn now(&self) -> u64 {
+        1
+    }
+
     fn route_bool(&self, _: &str, _: &str) -> Option<bool> {
         None
     }
@@ -74,6 +82,10 @@ fn text(text: &'static str) -> Option<Cow<'static, str>> {
 }
 
 impl ResponseInfo for Answered {
+    fn listener_direction(&self) -> Direction {
+        Direction::Inbound
+    }
+
     fn status(&self) -> Option<u16> {
         Some(200)
     }
@@ -174,13 +186,7 @@ fn source(ratio: u32, rules: &[serde_json::Value]) -> SpanSource {
 }
 
 fn start(source: &mut SpanSource, headers: &Headers) -> Started {
-    source.on_request(
-        black_box(headers),
-        &Nowhere,
-        Direction::Inbound,
-        1,
-        &mut Nowhere,
-    )
+    source.on_request(black_box(headers), &Nowhere, &mut Nowhere)
 }
 
 /// A span of a request that was sampled.

@@ -6,7 +6,7 @@ use crate::context::span_context::SpanContext;
 use crate::headers::header_map::{Extractor, Injector};
 use crate::headers::request::RequestHead;
 use crate::host::environment::Environment;
-use crate::host::request_info::{Direction, RequestInfo, Told};
+use crate::host::request_info::RequestInfo;
 use crate::host::response_info::ResponseInfo;
 use crate::propagation::composite::Propagator;
 use crate::propagation::extracted::{ContextHeaders, Extraction};
@@ -18,7 +18,6 @@ use crate::sampling::ratio::Threshold;
 use crate::sampling::request::Request;
 use crate::sampling::rules::Rules;
 use crate::stats::{Stat, Stats};
-use std::cell::Cell;
 use std::sync::Arc;
 
 /// Reads contexts, decides, writes contexts and makes spans, for the streams
@@ -63,14 +62,10 @@ impl SpanSource {
 
     /// A request came: reads its context, decides, writes the context that
     /// goes on, and keeps what its span is made of.
-    ///
-    /// `now` is Unix time in nanoseconds.
     pub fn on_request(
         &mut self,
         headers: &impl Extractor,
         info: &impl RequestInfo,
-        direction: impl Into<Told<Direction>>,
-        now: impl Into<Told<u64>>,
         injector: &mut impl Injector,
     ) -> Started {
         let (mut head, mut found) = (RequestHead::default(), ContextHeaders::default());
@@ -80,13 +75,7 @@ impl SpanSource {
             }
         }
         let mut extraction = self.propagator.extract_found(&found, headers);
-        let request = Request {
-            headers,
-            head,
-            info,
-            direction: Cell::new(direction.into()),
-            now: Cell::new(now.into()),
-        };
+        let request = Request::new(headers, head, info);
         let foreign_state = extraction.trace_state.clone();
         let decision = self.policy.decide(&request, &mut extraction, &mut self.ids);
         self.count(&decision, &extraction);

@@ -4,9 +4,10 @@
 use crate::config::Config;
 use crate::export::callout::{Callout, CalloutId, CalloutOutcome, Target};
 use crate::export::pipeline::{Delivery, ExportEnd};
+use crate::export::queue::BatchSpanProcessor;
 use crate::headers::header_map::{Extractor, Injector};
 use crate::host::environment::Environment;
-use crate::host::request_info::{Direction, RequestInfo, Told};
+use crate::host::request_info::RequestInfo;
 use crate::host::response_info::ResponseInfo;
 use crate::recording::recorder::Recorder;
 use crate::recording::stream::StreamTracer;
@@ -48,12 +49,9 @@ impl Tracer {
         &mut self,
         headers: &impl Extractor,
         info: &impl RequestInfo,
-        direction: impl Into<Told<Direction>>,
-        now: impl Into<Told<u64>>,
         injector: &mut impl Injector,
     ) -> Started {
-        self.source
-            .on_request(headers, info, direction, now, injector)
+        self.source.on_request(headers, info, injector)
     }
 
     /// [`SpanSource::recorder`].
@@ -78,9 +76,9 @@ impl Tracer {
         }
     }
 
-    /// [`Delivery::streams_at_once`].
-    pub fn streams_at_once(&self) -> usize {
-        self.delivery.streams_at_once()
+    /// The queue of spans that wait for export.
+    pub fn queue(&self) -> &BatchSpanProcessor {
+        self.delivery.spans()
     }
 
     /// [`Delivery::next_tick`].

@@ -80,7 +80,7 @@ fn what_is_not_sampled_allocates_nothing() {
         let allocated = measure(|| {
             let info = &Info::default();
             let direction = Direction::Inbound;
-            let started = source.on_request(&lines, info, direction, 1, &mut Nowhere);
+            let started = source.on_request(&lines, &info.at(direction, 1), &mut Nowhere);
             is_recorded = started.stream.is_some();
         });
         assert!(!is_recorded, "{why}");
@@ -99,6 +99,7 @@ fn what_is_sampled_allocates_three_times() {
     let mut source = source(&json!({"custom_tags": tags}));
     let lines = request();
     let response = Response {
+        direction: Some(Direction::Inbound),
         protocol: Some("HTTP/1.1"),
         source_address: Some("192.0.2.7:50123"),
         response_size: Some(10),
@@ -109,7 +110,7 @@ fn what_is_sampled_allocates_three_times() {
     };
     let allocated = measure(|| {
         let info = &Info::default();
-        let started = source.on_request(&lines, info, Direction::Inbound, 1, &mut Nowhere);
+        let started = source.on_request(&lines, &info.at(Direction::Inbound, 1), &mut Nowhere);
         let stream = started.stream.expect("sampled");
         assert!(source.on_end(stream, &response, 2).is_some());
     });

@@ -208,6 +208,7 @@ struct AnyHost {
     attempts: u64,
     flags: u64,
     metadata: Option<Value>,
+    direction: Direction,
 }
 
 impl AnyHost {
@@ -225,6 +226,12 @@ impl AnyHost {
 }
 
 impl RequestInfo for AnyHost {
+    fn listener_direction(&self) -> Direction {
+        self.direction
+    }
+    fn now(&self) -> u64 {
+        1
+    }
     fn route_bool(&self, _: &str, _: &str) -> Option<bool> {
         None
     }
@@ -237,6 +244,9 @@ impl RequestInfo for AnyHost {
 }
 
 impl ResponseInfo for AnyHost {
+    fn listener_direction(&self) -> Direction {
+        self.direction
+    }
     fn protocol(&self) -> Option<Cow<'_, str>> {
         self.text("protocol")
     }
@@ -368,6 +378,7 @@ fn host() -> impl Strategy<Value = AnyHost> {
                 attempts,
                 flags,
                 metadata,
+                direction: Direction::Unspecified,
             }
         })
 }
@@ -537,9 +548,10 @@ proptest! {
         host in host(),
         direction in direction(),
     ) {
+        let host = AnyHost { direction, ..host };
         let mut tracer = Tracer::new(configured(&keys), &host, [7; 32]);
         let mut upstream = lines.clone();
-        let started = tracer.on_request(&lines, &host, direction, 1, &mut upstream);
+        let started = tracer.on_request(&lines, &host, &mut upstream);
         if let Some(stream) = started.stream {
             tracer.on_end(stream, &host, 2);
         }
@@ -612,6 +624,7 @@ fn sixty_kibibytes_of_everything() {
         attempts: u64::MAX,
         flags: u64::MAX,
         metadata: Some(json!({"a": "x".repeat(LONGEST)})),
+        direction: Direction::Unspecified,
     };
     let mut lines = Headers::default();
     for name in [":method", ":scheme", ":authority", ":path"]

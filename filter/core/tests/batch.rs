@@ -132,7 +132,7 @@ fn streams_at_once_never_exceed_the_free_space() {
         for _ in 0..queued {
             end_span(&mut tracer, 10, NOW);
         }
-        tracer.streams_at_once()
+        tracer.queue().streams_at_once()
     };
     for (queued, expected) in [(0, 8), (1, 8), (2, 7), (4, 6), (12, 2), (15, 1)] {
         assert_eq!(at_once(16, 16, queued), expected, "{queued} spans queued");

@@ -131,12 +131,12 @@ fn check(row: &Value) {
     let (response, duration) = response_of(row);
     for _ in 1..row["repeat"].as_u64().unwrap_or(1) {
         let mut upstream = lines.clone();
-        tracer.on_request(&lines, &info, direction_of(given), START, &mut upstream);
+        tracer.on_request(&lines, &info.at(direction_of(given), START), &mut upstream);
     }
     take_stats(&mut tracer);
 
     let mut upstream = lines.clone();
-    let started = tracer.on_request(&lines, &info, direction_of(given), START, &mut upstream);
+    let started = tracer.on_request(&lines, &info.at(direction_of(given), START), &mut upstream);
     let verdict = match started.decision.verdict {
         Verdict::Sampled => "sampled",
         Verdict::NotSampled => "not_sampled",

@@ -44,9 +44,9 @@ impl Worker {
         let lines = Headers::from_wire([(":method", "GET"), (":path", "/")]);
         let mut upstream = lines.clone();
         let info = Info::default();
-        let started = self
-            .source
-            .on_request(&lines, &info, Direction::Inbound, now, &mut upstream);
+        let started =
+            self.source
+                .on_request(&lines, &info.at(Direction::Inbound, now), &mut upstream);
         let stream = started.stream.expect("sampled");
         let ended = self.source.on_end(stream, &Response::status(200), now);
         self.outbox

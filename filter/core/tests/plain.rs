@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use sidespan_core::host::request_info::Direction;
 use sidespan_core::host::response_flags::ResponseFlags;
 use sidespan_core::host::response_info::{End, MetadataKind, ResponseInfo};
+use sidespan_core::recording::deferrable::Deferrable;
 use sidespan_core::recording::snapshot::Settled;
 use sidespan_core::tracer::Tracer;
 use std::borrow::Cow;
@@ -34,6 +35,7 @@ struct Ordinary {
     attempts: u64,
     response_size: Option<u64>,
     peer: Option<End>,
+    direction: Direction,
 }
 
 const ORDINARY: Ordinary = Ordinary {
@@ -42,9 +44,14 @@ const ORDINARY: Ordinary = Ordinary {
     attempts: 1,
     response_size: Some(10),
     peer: None,
+    direction: Direction::Inbound,
 };
 
 impl ResponseInfo for Ordinary {
+    fn listener_direction(&self) -> Direction {
+        self.direction
+    }
+
     fn status(&self) -> Option<u16> {
         Some(self.status)
     }
@@ -149,14 +156,18 @@ fn is_plain(keys: &Value, host: &Host, lines: &Headers) -> bool {
         let start = || {
             let mut tracer = Tracer::new(configured(keys), host, [7; 32]);
             let started =
-                tracer.on_request(lines, &Info::default(), direction, 1_000, &mut Nowhere);
+                tracer.on_request(lines, &Info::default().at(direction, 1_000), &mut Nowhere);
             (tracer, started.stream.expect("sampled"))
         };
-        let is_plain = start().1.is_plain();
+        let ordinary = Ordinary {
+            direction,
+            ..ORDINARY
+        };
+        let is_plain = Deferrable::read(&start().1, &ordinary).is_some();
         for status in [100, 101, 200, 204, 304, 399].iter().filter(|_| is_plain) {
             let response = Ordinary {
                 status: *status,
-                ..ORDINARY
+                ..ordinary
             };
             let (mut tracer, stream) = start();
             let settled =
@@ -285,7 +296,8 @@ fn what_did_not_end_as_most_do_is_not_settled() {
     let mut start = |method| {
         let lines = request(method, &[]);
         let direction = Direction::Inbound;
-        let started = tracer.on_request(&lines, &Info::default(), direction, 1_000, &mut Nowhere);
+        let started =
+            tracer.on_request(&lines, &Info::default().at(direction, 1_000), &mut Nowhere);
         started.stream.expect("sampled")
     };
     for (index, response) in odd.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What a host tells with a request, when the stream ends, or only if asked.
+//! When the core reads the direction and the time from its host.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,7 +20,7 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::{Value, json};
 use sidespan_core::headers::header_map::Injector;
 use sidespan_core::headers::serialized_map::Pairs;
-use sidespan_core::host::request_info::{Direction, Told};
+use sidespan_core::host::request_info::{Direction, RequestInfo};
 use sidespan_core::recording::stream::StreamTracer;
 use sidespan_core::source::Started;
 use sidespan_core::tracer::Tracer;
@@ -29,21 +29,61 @@ use std::cell::Cell;
 const START: u64 = 1_000;
 const END: u64 = 5_000;
 
-fn nobody_asks() -> Direction {
-    panic!("it need not be known yet")
+/// A host that counts how often each value is read.
+struct CountingHost {
+    direction: Direction,
+    now: Cell<u64>,
+    direction_reads: Cell<u32>,
+    time_reads: Cell<u32>,
 }
 
-fn start(keys: &Value, direction: Told<Direction>) -> (Tracer, StreamTracer, Headers) {
+impl CountingHost {
+    fn new(direction: Direction) -> Self {
+        Self {
+            direction,
+            now: Cell::new(START),
+            direction_reads: Cell::new(0),
+            time_reads: Cell::new(0),
+        }
+    }
+}
+
+impl RequestInfo for CountingHost {
+    fn listener_direction(&self) -> Direction {
+        self.direction_reads.set(self.direction_reads.get() + 1);
+        self.direction
+    }
+
+    fn now(&self) -> u64 {
+        self.time_reads.set(self.time_reads.get() + 1);
+        self.now.get()
+    }
+
+    fn route_bool(&self, _: &str, _: &str) -> Option<bool> {
+        None
+    }
+
+    fn route_text(&self, _: &str, _: &str) -> Option<String> {
+        None
+    }
+
+    fn route_number(&self, _: &str, _: &str) -> Option<f64> {
+        None
+    }
+}
+
+fn start(keys: &Value, host: &CountingHost) -> (Tracer, StreamTracer, Headers) {
     let mut tracer = Tracer::new(configured(keys), &Host::default(), [7; 32]);
     let lines = get("/orders/4711");
     let mut upstream = lines.clone();
-    let started = tracer.on_request(&lines, &Info::default(), direction, START, &mut upstream);
+    let started = tracer.on_request(&lines, host, &mut upstream);
     (tracer, started.stream.expect("sampled"), upstream)
 }
 
 /// The spans of the stream, that of the call upstream last.
-fn end(mut tracer: Tracer, stream: StreamTracer) -> Vec<Span> {
+fn end(mut tracer: Tracer, stream: StreamTracer, direction: Direction) -> Vec<Span> {
     let response = Response {
+        direction: Some(direction),
         attempts: 1,
         ..Response::status(200)
     };
@@ -64,7 +104,7 @@ fn id_in(headers: &Headers, name: &str, field: usize) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_told_at_the_end_need_not_be_asked_for() {
+fn direction_is_read_at_the_end_when_no_decision_needs_it() {
     for (direction, kinds) in [
         (Direction::Outbound, vec![SpanKind::Client]),
         (Direction::Inbound, vec![SpanKind::Server]),
@@ -73,9 +113,10 @@ fn what_is_told_at_the_end_need_not_be_asked_for() {
             vec![SpanKind::Server, SpanKind::Client],
         ),
     ] {
-        let (tracer, stream, upstream) = start(&json!({}), Told::Ask(nobody_asks));
-        stream.tell(direction);
-        let spans = end(tracer, stream);
+        let host = CountingHost::new(direction);
+        let (tracer, stream, upstream) = start(&json!({}), &host);
+        assert_eq!(host.direction_reads.get(), 0);
+        let spans = end(tracer, stream, direction);
         let seen: Vec<_> = spans.iter().map(Span::kind).collect();
         assert_eq!(seen, kinds, "{direction:?}");
         for span in &spans {
@@ -91,37 +132,14 @@ fn what_is_told_at_the_end_need_not_be_asked_for() {
     }
 }
 
-#[test]
-fn what_nobody_told_is_asked_for_once() {
-    thread_local!(static ASKED: Cell<u32> = const { Cell::new(0) });
-    let ask = || {
-        ASKED.set(ASKED.get() + 1);
-        Direction::Outbound
-    };
-    let (tracer, stream, _) = start(&json!({}), Told::Ask(ask));
-    let spans = end(tracer, stream);
-    assert_eq!(spans[0].kind(), SpanKind::Client);
-    assert_eq!(ASKED.get(), 1);
-}
-
-#[test]
-fn what_was_known_is_told_by_nobody_else() {
-    let (tracer, stream, _) = start(&json!({}), Told::Known(Direction::Inbound));
-    stream.tell(Direction::Outbound);
-    assert_eq!(end(tracer, stream)[0].kind(), SpanKind::Server);
-}
-
 /// B3 says what the next span's parent hangs below, so the span upstream must
 /// be known of when the request goes on.
 #[test]
 fn b3_names_the_span_that_the_call_upstream_hangs_below() {
     let keys = json!({"propagation": {"inject": ["b3"]}});
-    for (direction, has_call) in [
-        (Told::Ask(|| Direction::Unspecified), true),
-        (Told::Ask(|| Direction::Inbound), false),
-    ] {
-        let (tracer, stream, upstream) = start(&keys, direction);
-        let spans = end(tracer, stream);
+    for (direction, has_call) in [(Direction::Unspecified, true), (Direction::Inbound, false)] {
+        let (tracer, stream, upstream) = start(&keys, &CountingHost::new(direction));
+        let spans = end(tracer, stream, direction);
         assert_eq!(spans.len() == 2, has_call);
         assert_eq!(spans.last().unwrap().span_id, id_in(&upstream, "b3", 1));
         if has_call {
@@ -130,20 +148,20 @@ fn b3_names_the_span_that_the_call_upstream_hangs_below() {
     }
 }
 
-/// What decides asks when the request comes, and what was asked once is known.
+/// The direction that a decision read is read once, and is that of the spans.
 #[test]
-fn a_rule_asks_for_the_direction() {
+fn direction_is_read_once_when_a_rule_needs_it() {
     let rules = json!([{"match": {"direction": "outbound"}, "action": "force"}]);
     let keys = json!({"sampler": {"ratio": 0}, "rules": rules});
-    let (tracer, stream, _) = start(&keys, Told::Ask(|| Direction::Outbound));
-    stream.tell(Direction::Inbound);
-    assert_eq!(end(tracer, stream)[0].kind(), SpanKind::Client);
+    let host = CountingHost::new(Direction::Outbound);
+    let (tracer, stream, _) = start(&keys, &host);
+    assert_eq!(host.direction_reads.get(), 1);
+    let spans = end(tracer, stream, Direction::Inbound);
+    assert_eq!(spans[0].kind(), SpanKind::Client);
 }
 
-/// A host can be dear to ask.
 #[test]
-fn what_has_no_span_needs_no_time() {
-    let nobody_asks = || -> u64 { panic!("it is not needed") };
+fn time_is_not_read_for_a_request_without_a_span() {
     let disabled = json!([{"match": {"path": {"prefix": "/"}}, "action": "disable"}]);
     for keys in [
         json!({"sampler": {"ratio": 0}}),
@@ -151,34 +169,31 @@ fn what_has_no_span_needs_no_time() {
         json!({"propagation": {"incoming": "require"}}),
     ] {
         let mut tracer = Tracer::new(configured(&keys), &Host::default(), [7; 32]);
-        let (lines, info) = (get("/orders/4711"), Info::default());
-        let now = Told::Ask(nobody_asks);
-        let started = tracer.on_request(&lines, &info, Direction::Inbound, now, &mut Nowhere);
+        let host = CountingHost::new(Direction::Inbound);
+        let started = tracer.on_request(&get("/orders/4711"), &host, &mut Nowhere);
         assert!(started.stream.is_none(), "{keys}");
+        assert_eq!(host.time_reads.get(), 0, "{keys}");
     }
 }
 
 /// A span starts when its request comes, and not when it goes on.
 #[test]
-fn the_time_is_asked_for_once_and_before_headers_are_written() {
-    thread_local!(static NOW: Cell<u64> = const { Cell::new(START) });
-    struct Slow;
-    impl Injector for Slow {
+fn time_is_read_once_before_headers_are_written() {
+    struct Slow<'a>(&'a CountingHost);
+    impl Injector for Slow<'_> {
         fn set(&mut self, _: &'static str, _: &str) {
-            NOW.set(NOW.get() + 1);
+            self.0.now.set(self.0.now.get() + 1);
         }
         fn remove(&mut self, _: &'static str) {}
     }
-    let ask = || NOW.replace(NOW.get() + 1);
-    // The limit asks first.
+    // The limit reads it first.
     for keys in [json!({}), json!({"sampler": {"max_traces_per_second": 10}})] {
-        NOW.set(START);
+        let host = CountingHost::new(Direction::Inbound);
         let mut tracer = Tracer::new(configured(&keys), &Host::default(), [7; 32]);
-        let (lines, info) = (get("/orders/4711"), Info::default());
-        let now = Told::Ask(ask);
-        let started = tracer.on_request(&lines, &info, Direction::Inbound, now, &mut Slow);
-        assert_eq!(NOW.get(), START + 2, "one question, one header");
-        let spans = end(tracer, started.stream.expect("sampled"));
+        let started = tracer.on_request(&get("/orders/4711"), &host, &mut Slow(&host));
+        assert_eq!(host.time_reads.get(), 1);
+        assert_eq!(host.now.get(), START + 1, "one header was written");
+        let spans = end(tracer, started.stream.expect("sampled"), Direction::Inbound);
         assert_eq!(spans[0].start_time_unix_nano, START);
     }
 }
@@ -199,14 +214,13 @@ fn of_a_long_header_little_is_kept() {
             let mut stream = None;
             let allocated = measure(|| stream = start(&mut tracer).stream);
             assert!(allocated.bytes_current < 20_000, "{name}: {allocated:?}");
-            end(tracer, stream.expect("sampled")).remove(0)
+            end(tracer, stream.expect("sampled"), Direction::Inbound).remove(0)
         };
-        let (info, direction) = (Info::default(), Direction::Inbound);
+        let info = Info::default();
+        let info = info.at(Direction::Inbound, START);
         let pairs = Pairs(lines.in_one_buffer());
-        let of_pairs =
-            span_of(&|tracer| tracer.on_request(&pairs, &info, direction, START, &mut Nowhere));
-        let of_lines =
-            span_of(&|tracer| tracer.on_request(&lines, &info, direction, START, &mut Nowhere));
+        let of_pairs = span_of(&|tracer| tracer.on_request(&pairs, &info, &mut Nowhere));
+        let of_lines = span_of(&|tracer| tracer.on_request(&lines, &info, &mut Nowhere));
         assert_eq!(of_pairs, of_lines, "{name}");
         of_lines
     };

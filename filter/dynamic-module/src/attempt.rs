@@ -7,6 +7,7 @@
 
 use crate::ffi::{Attribute, Map, Stream, Version, version};
 use sidespan_core::headers::header_map::Extractor;
+use sidespan_core::host::request_info::Direction;
 use sidespan_core::host::response_flags::ResponseFlags;
 use sidespan_core::host::response_info::ResponseInfo;
 use std::borrow::Cow;
@@ -58,6 +59,11 @@ fn borrowed(text: &Option<String>) -> Option<Cow<'_, str>> {
 }
 
 impl ResponseInfo for Attempt {
+    /// The span of an attempt is a CLIENT span whatever the direction.
+    fn listener_direction(&self) -> Direction {
+        Direction::Unspecified
+    }
+
     fn protocol(&self) -> Option<Cow<'_, str>> {
         borrowed(&self.protocol)
     }

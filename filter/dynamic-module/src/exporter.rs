@@ -18,6 +18,7 @@ use crate::stats::{Metrics, Sink};
 use sidespan_core::context::id_generator::IdGenerator;
 use sidespan_core::export::batch::BatchConfig;
 use sidespan_core::export::callout::{CalloutId, CalloutOutcome};
+use sidespan_core::export::deferred_spans::DeferredSpans;
 use sidespan_core::export::event::{Notice, Pause};
 use sidespan_core::export::pipeline::{Delivery, DeliveryConfig};
 use sidespan_core::export::queue::BatchSpanProcessor;
@@ -79,7 +80,7 @@ pub(crate) struct Exporter {
 #[derive(Debug)]
 struct Outbox {
     /// With the time when each ended.
-    told: Vec<(Told, u64)>,
+    told: DeferredSpans<Told>,
     queue: BatchSpanProcessor,
     stats: Stats,
 }
@@ -106,7 +107,7 @@ impl Outbox {
     /// Makes spans of what was told. A bug costs the one whose turn it is.
     fn make_spans(&mut self) {
         let Self { told, queue, stats } = self;
-        for (told, end) in told.drain(..) {
+        for (told, end) in told.drain() {
             guard::call((), || {
                 #[cfg(feature = "trap")]
                 crate::trap::in_span();
@@ -152,8 +153,12 @@ impl Exporter {
         let Some(mut outbox) = self.outboxes.of(worker) else {
             return;
         };
-        outbox.told.push((told, now));
-        if outbox.told.len() < outbox.queue.streams_at_once() {
+        let Outbox {
+            told: deferred,
+            queue,
+            ..
+        } = &mut *outbox;
+        if !deferred.push(told, now, queue) {
             return;
         }
         outbox.make_spans();
@@ -348,7 +353,7 @@ fn with_hub<T>(f: impl FnOnce(&mut Hub) -> T) -> T {
 /// One that holds what the document says of each worker.
 fn empty_outbox(delivery: &Delivery, limits: &BatchConfig) -> Outbox {
     Outbox {
-        told: Vec::new(),
+        told: DeferredSpans::default(),
         queue: delivery.outbox(limits.clone()),
         stats: Stats::default(),
     }

@@ -11,7 +11,6 @@ use crate::reply;
 use crate::stats::Metrics;
 use sidespan_core::config::Config;
 use sidespan_core::headers::header_map::{Extractor, Injector};
-use sidespan_core::host::request_info;
 use sidespan_core::host::request_info::{Direction, RequestInfo};
 use sidespan_core::host::response_flags::ResponseFlags;
 use sidespan_core::host::response_info::{End, MetadataKind, ResponseInfo};
@@ -142,6 +141,8 @@ pub(crate) fn on_config_end(config: &FilterConfig) {
 /// A filter on one stream.
 pub(crate) struct HttpFilter {
     worker: usize,
+    /// The traffic direction of the listener, once the request came.
+    direction: Direction,
     route: Option<Arc<Route>>,
     state: State,
     /// A header to add to the response, if one is configured.
@@ -170,6 +171,7 @@ impl HttpFilter {
     pub(crate) fn new(stream: &Stream) -> Self {
         Self {
             worker: stream.worker(),
+            direction: Direction::Unspecified,
             route: None,
             state: State::Created,
             response_header: None,
@@ -309,9 +311,9 @@ impl HttpFilter {
         let direction = *worker.direction.get_or_insert_with(|| direction(stream));
         let source = worker.source(&tracing.config, self.route.as_ref());
         let mut written = Written::default();
-        let info = Request(stream);
-        let now = request_info::Told::Ask(now);
-        let started = source.on_request(&request, &info, direction, now, &mut written);
+        self.direction = direction;
+        let info = Request { stream, direction };
+        let started = source.on_request(&request, &info, &mut written);
         if ffi::is_debug() {
             let line = source.line(&request, &started.decision);
             ffi::log(LogLevel::Debug, &format!("sidespan: {line}"));
@@ -361,19 +363,32 @@ impl Injector for Written {
 }
 
 /// What Envoy knows of a request.
-struct Request<'a>(&'a Stream);
+struct Request<'a> {
+    stream: &'a Stream,
+    direction: Direction,
+}
 
 impl RequestInfo for Request<'_> {
+    fn listener_direction(&self) -> Direction {
+        self.direction
+    }
+
+    fn now(&self) -> u64 {
+        now()
+    }
+
     fn route_bool(&self, namespace: &str, key: &str) -> Option<bool> {
-        self.0.metadata_truth(MetadataSource::Route, namespace, key)
+        self.stream
+            .metadata_truth(MetadataSource::Route, namespace, key)
     }
 
     fn route_text(&self, namespace: &str, key: &str) -> Option<String> {
-        self.0.metadata_text(MetadataSource::Route, namespace, key)
+        self.stream
+            .metadata_text(MetadataSource::Route, namespace, key)
     }
 
     fn route_number(&self, namespace: &str, key: &str) -> Option<f64> {
-        self.0
+        self.stream
             .metadata_number(MetadataSource::Route, namespace, key)
     }
 }
@@ -408,6 +423,10 @@ impl Ended<'_> {
 }
 
 impl ResponseInfo for Ended<'_> {
+    fn listener_direction(&self) -> Direction {
+        self.filter.direction
+    }
+
     fn protocol(&self) -> Option<Cow<'_, str>> {
         self.text(Attribute::REQUEST_PROTOCOL)
     }

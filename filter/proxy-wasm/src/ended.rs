@@ -10,7 +10,7 @@ use sidespan_core::host::request_info::Direction;
 use sidespan_core::host::response_flags::ResponseFlags;
 use sidespan_core::host::response_info::{End, MetadataKind, ResponseInfo};
 use sidespan_core::protobuf::envoy_struct as document;
-use sidespan_core::recording::response_view::may_be_followed;
+use sidespan_core::recording::deferrable::Deferrable;
 use sidespan_core::recording::stream::StreamTracer;
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
@@ -152,23 +152,11 @@ impl Answer {
         })
     }
 
-    /// Whether the stream ended as most do, so that there is nothing else to be
-    /// asked of one that [is plain](StreamTracer::is_plain).
-    fn is_ordinary(&self) -> bool {
-        /// Longer than nearly all answers: what a peer makes longer is not
-        /// stored until other streams have ended.
+    /// Whether it is short enough to be stored until other streams have ended:
+    /// nearly all are, and a peer can make one longer.
+    fn is_short(&self) -> bool {
         const MAX_STORED: usize = 2048;
-        let number = |asked| number_of(self.get(asked));
-        let is_denied = |asked| self.get(asked) == [0];
         self.bytes.len() <= MAX_STORED
-            && number(Asked::Status)
-                .and_then(|status| u16::try_from(status).ok())
-                .is_some_and(|status| (100..400).contains(&status) && !may_be_followed(status))
-            && number(Asked::Flags) == Some(0)
-            && number(Asked::Attempts) == Some(1)
-            && number(Asked::ResponseSize).is_some()
-            && is_denied(Asked::HasDownstreamPeer)
-            && is_denied(Asked::HasUpstreamTls)
     }
 
     fn get(&self, asked: Asked) -> &[u8] {
@@ -231,6 +219,14 @@ fn is_safe_of_attempt(path: &[String]) -> bool {
     )
 }
 
+/// Where the certificate at one end stands, and what tells that there is none.
+fn tls_peer_of(end: End) -> (&'static str, Asked) {
+    match end {
+        End::Downstream => ("connection", Asked::HasDownstreamPeer),
+        End::Upstream => ("upstream", Asked::HasUpstreamTls),
+    }
+}
+
 /// `envoy.config.core.v3.TrafficDirection`.
 const DIRECTIONS: [(u8, Direction); 3] = [
     (0, Direction::Unspecified),
@@ -285,9 +281,9 @@ impl<'a> Ended<'a> {
 
     /// Takes the answer, if it says all that there is to know of this stream.
     pub(crate) fn take_settled(&mut self, stream: &StreamTracer) -> Option<Answer> {
-        let is_plain = self.is_sampled && stream.is_plain();
-        let is_settled = is_plain && self.answer(Asked::Status)?.is_ordinary();
-        match is_settled {
+        let is_answered = self.is_sampled && self.answer(Asked::Status)?.is_short();
+        let is_deferrable = is_answered && Deferrable::read(stream, self).is_some();
+        match is_deferrable {
             true => self.whole.take().flatten(),
             false => None,
         }
@@ -309,13 +305,6 @@ impl<'a> Ended<'a> {
         match self.get(asked, property)? {
             Cow::Borrowed(bytes) => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
             Cow::Owned(bytes) => text_of(bytes),
-        }
-    }
-
-    /// Tells a stream its direction, if that is known without asking for it.
-    pub(crate) fn tell(&self, stream: &StreamTracer) {
-        if let Some(answer) = self.answer(Asked::Direction) {
-            stream.tell(direction_of(answer.get(Asked::Direction)));
         }
     }
 
@@ -342,6 +331,11 @@ impl<'a> Ended<'a> {
 }
 
 impl ResponseInfo for Ended<'_> {
+    fn listener_direction(&self) -> Direction {
+        let answer = self.get(Asked::Direction, "xds\0listener_direction");
+        direction_of(&answer.unwrap_or_default())
+    }
+
     fn status(&self) -> Option<u16> {
         let code = match self.is_attempt {
             // Of a response that is retried the host tells no status.
@@ -432,11 +426,16 @@ impl ResponseInfo for Ended<'_> {
         text("upstream\0transport_failure_reason")
     }
 
+    fn has_tls_peer(&self, end: End) -> bool {
+        let (_, asked) = tls_peer_of(end);
+        match self.answer(asked) {
+            Some(answer) => answer.get(asked) != [0],
+            None => self.tls_peer(end).is_some(),
+        }
+    }
+
     fn tls_peer(&self, end: End) -> Option<Cow<'_, str>> {
-        let (connection, told) = match end {
-            End::Downstream => ("connection", Asked::HasDownstreamPeer),
-            End::Upstream => ("upstream", Asked::HasUpstreamTls),
-        };
+        let (connection, told) = tls_peer_of(end);
         if self.is_denied(told) {
             return None;
         }

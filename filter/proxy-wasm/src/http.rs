@@ -1,10 +1,10 @@
 //! HTTP streams: callbacks to the tracer of their root, and back.
 
 use crate::host::{self, Map};
-use crate::{floor, root};
+use crate::{ended, floor, root};
 use sidespan_core::headers::header_map::{Extractor, Injector};
 use sidespan_core::headers::serialized_map::Pairs;
-use sidespan_core::host::request_info::RequestInfo;
+use sidespan_core::host::request_info::{Direction, RequestInfo};
 use sidespan_core::propagation::settings::Carrier;
 use sidespan_core::recording::stream::StreamTracer;
 use std::cell::{Cell, RefCell};
@@ -268,6 +268,14 @@ impl Injector for FilterState {
 struct Host;
 
 impl RequestInfo for Host {
+    fn listener_direction(&self) -> Direction {
+        ended::direction()
+    }
+
+    fn now(&self) -> u64 {
+        host::now()
+    }
+
     fn route_bool(&self, namespace: &str, key: &str) -> Option<bool> {
         match *route_metadata(namespace, key)? {
             [byte] => Some(byte != 0),

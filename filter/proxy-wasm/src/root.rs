@@ -1,15 +1,16 @@
 //! Root contexts: one for each worker and plugin. Configuration, ticks,
 //! exports, the end.
 
-use crate::ended::{self, Answer, Ended, Question};
+use crate::ended::{Answer, Ended, Question};
 use crate::floor;
 use crate::host::{self, Buffer, LogLevel, Map, Metric, MetricType, NotSent};
 use crate::{shared, stale};
 use sidespan_core::export::callout::{Callout, CalloutId, CalloutOutcome, Target};
+use sidespan_core::export::deferred_spans::DeferredSpans;
 use sidespan_core::headers::header_map::{Extractor, Injector};
 use sidespan_core::headers::serialized_map::Pairs;
 use sidespan_core::host::environment::Environment;
-use sidespan_core::host::request_info::{RequestInfo, Told};
+use sidespan_core::host::request_info::RequestInfo;
 use sidespan_core::host::response_info::ResponseInfo as _;
 use sidespan_core::propagation::settings::Carrier;
 use sidespan_core::protobuf::envoy_struct as document;
@@ -70,7 +71,7 @@ pub(crate) struct Root {
     is_carrier_unproven: bool,
     question: Question,
     /// Streams that have ended, about which all is known, and when they did.
-    settled: Vec<(StreamTracer, Answer, u64)>,
+    settled: DeferredSpans<(StreamTracer, Answer)>,
     /// Asked for at each tick: a question at each request would cost.
     is_debug: bool,
     /// Those under way, by the host's tokens.
@@ -177,7 +178,7 @@ pub(crate) fn on_configure(root_id: u32) -> bool {
         carrier,
         is_carrier_unproven: carrier == Carrier::FilterState,
         question,
-        settled: Vec::new(),
+        settled: DeferredSpans::default(),
         is_debug: host::is_debug(),
         callouts: Vec::new(),
         published: Default::default(),
@@ -376,11 +377,7 @@ impl Root {
         info: &impl RequestInfo,
         injector: &mut impl Injector,
     ) -> Started {
-        // As a rule the direction is told at the end, with all the rest.
-        let (direction, now) = (Told::Ask(ended::direction), Told::Ask(host::now));
-        let started = self
-            .tracer
-            .on_request(request, info, direction, now, injector);
+        let started = self.tracer.on_request(request, info, injector);
         if self.is_debug {
             let line = self.tracer.line(request, &started.decision);
             host::log(LogLevel::Debug, &format!("sidespan: {line}"));
@@ -416,7 +413,6 @@ impl Root {
     pub(crate) fn end(&mut self, stream: StreamTracer) {
         let now = host::now();
         let mut ended = Ended::new(Some(&self.question), stream.is_sampled());
-        ended.tell(&stream);
         if self.is_carrier_unproven && ended.attempt_count() > 0 {
             self.is_carrier_unproven = false;
             let sent = host::header_pairs(Map::RequestHeaders);
@@ -426,8 +422,10 @@ impl Root {
         }
         match ended.take_settled(&stream) {
             Some(answer) => {
-                self.settled.push((stream, answer, now));
-                if self.settled.len() < self.tracer.streams_at_once() {
+                if !self
+                    .settled
+                    .push((stream, answer), now, self.tracer.queue())
+                {
                     return;
                 }
                 self.make_spans();
@@ -439,7 +437,7 @@ impl Root {
 
     /// Makes the spans of streams of which all is known.
     fn make_spans(&mut self) {
-        for (stream, answer, now) in self.settled.drain(..) {
+        for ((stream, answer), now) in self.settled.drain() {
             self.tracer.on_end(stream, &Ended::from(answer), now);
         }
     }

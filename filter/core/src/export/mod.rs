@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod callout;
+pub mod deferred_spans;
 pub mod event;
 pub(crate) mod exporter;
 mod otlp_grpc;

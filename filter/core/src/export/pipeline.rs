@@ -108,9 +108,9 @@ impl Delivery {
         &mut self.queue
     }
 
-    /// [`BatchSpanProcessor::streams_at_once`] of the queue.
-    pub fn streams_at_once(&self) -> usize {
-        self.queue.streams_at_once()
+    /// The spans that wait.
+    pub fn spans(&self) -> &BatchSpanProcessor {
+        &self.queue
     }
 
     /// A queue with these limits, for a worker to fill.

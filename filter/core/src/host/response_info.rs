@@ -1,5 +1,6 @@
 //! What a host knows of a stream that has ended.
 
+use crate::host::request_info::Direction;
 use crate::host::response_flags::ResponseFlags;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub enum MetadataKind {
 /// What a host knows of a stream that has ended, asked for only where it is
 /// needed: answers can be dear. What a host cannot know is not there.
 pub trait ResponseInfo {
+    /// The traffic direction of the listener.
+    fn listener_direction(&self) -> Direction;
     /// The status of the response, if there was one.
     fn status(&self) -> Option<u16> {
         let status = self.response_header(":status")?;
@@ -86,6 +89,11 @@ pub trait ResponseInfo {
     /// Why there was no connection to it.
     fn transport_failure(&self) -> Option<Cow<'_, str>> {
         None
+    }
+    /// Whether there is a certificate at the other end of a TLS connection. A host
+    /// that knows this without reading the certificate says so here.
+    fn has_tls_peer(&self, end: End) -> bool {
+        self.tls_peer(end).is_some()
     }
     /// Who the certificate at the other end of a TLS connection belongs to.
     fn tls_peer(&self, _end: End) -> Option<Cow<'_, str>> {

@@ -1,6 +1,7 @@
 //! Recording: what is stored of a stream until it ends, and the spans that are
 //! built of it.
 
+pub mod deferrable;
 pub mod envoy_span;
 mod envoy_tags;
 pub mod envoy_tracer;

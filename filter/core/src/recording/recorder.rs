@@ -173,7 +173,7 @@ impl Recorder {
             trace_state: String::new(),
             link: None,
             rule: None,
-            direction: request.direction.clone(),
+            direction: request.known_direction(),
             start_unix_nanos: request.now(),
             is_plain: self.is_plain
                 && !request.head.is_grpc()
@@ -198,7 +198,7 @@ impl Recorder {
     ) -> Option<Ended> {
         let head = RequestHead::read(&stream.request);
         let outcome = Outcome::read(response, head.is_grpc());
-        let direction = || stream.direction();
+        let direction = || stream.direction(response);
         let (kind, has_upstream_span) = match stream.is_attempt {
             true => (SpanKind::Client, false),
             false => (self.kind(direction), self.has_upstream_span(direction)),

@@ -1,10 +1,11 @@
 //! A stream that ended as most do: what its host knows of it is little enough to
 //! be kept, so that spans of many can be made in one go.
 
+use crate::host::request_info::Direction;
 use crate::host::response_flags::ResponseFlags;
-use crate::host::response_info::{End, ResponseInfo};
+use crate::host::response_info::ResponseInfo;
+use crate::recording::deferrable::Deferrable;
 use crate::recording::recorder::Recorder;
-use crate::recording::response_view::may_be_followed;
 use crate::recording::stream::StreamTracer;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use std::time::Duration;
 /// What the spans of such a stream say of its end.
 #[derive(Debug)]
 pub struct Settled {
+    direction: Direction,
     status: u16,
     response_size: u64,
     connection_wait: Option<Duration>,
@@ -47,17 +49,13 @@ impl Settled {
         stream: &StreamTracer,
         response: &dyn ResponseInfo,
     ) -> Option<Self> {
-        let is_one = stream.is_plain()
-            && stream.is_sampled()
-            && response.response_flags().is_empty()
-            && response.attempt_count() == 1
-            && response.tls_peer(End::Downstream).is_none()
-            && response.tls_peer(End::Upstream).is_none();
-        if !is_one {
-            return None;
-        }
+        let Deferrable {
+            status,
+            response_size,
+        } = Deferrable::read(stream, response)?;
+        let direction = stream.direction(response);
         let (mut path, mut authority) = (None, None);
-        if recorder.makes_client_span(stream.direction()) {
+        if recorder.makes_client_span(direction) {
             path = ordinary_text(response.sent_path())?;
             authority = ordinary_text(response.sent_authority())?;
         }
@@ -77,10 +75,9 @@ impl Settled {
             add(authority),
         ];
         Some(Self {
-            status: response
-                .status()
-                .filter(|s| (100..400).contains(s) && !may_be_followed(*s))?,
-            response_size: response.response_size()?,
+            direction,
+            status,
+            response_size,
             connection_wait: response.connection_wait(),
             upstream_latency: response.upstream_latency(),
             texts,
@@ -125,6 +122,10 @@ fn ordinary_text(bytes: Option<Cow<'_, [u8]>>) -> Option<Option<Cow<'_, str>>> {
 
 /// Of what is not there nothing is asked.
 impl ResponseInfo for Settled {
+    fn listener_direction(&self) -> Direction {
+        self.direction
+    }
+
     fn status(&self) -> Option<u16> {
         Some(self.status)
     }

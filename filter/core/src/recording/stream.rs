@@ -3,10 +3,10 @@
 use crate::context::id::SpanId;
 use crate::context::span_context::SpanContext;
 use crate::headers::header_map::Extractor;
-use crate::host::request_info::{Direction, Told, told};
+use crate::host::request_info::Direction;
+use crate::host::response_info::ResponseInfo;
 use crate::recording::stored_headers::KeptRequest;
 use crate::span::span::Span;
-use std::cell::Cell;
 
 /// A stream whose span is recorded, if it is to be exported when it ends.
 /// Spans are made then: until then, this is all that is known.
@@ -24,8 +24,11 @@ pub struct StreamTracer {
     pub(crate) link: Option<(SpanContext, String)>,
     /// The rule that decided, if one did.
     pub(crate) rule: Option<usize>,
-    pub(super) direction: Cell<Told<Direction>>,
+    /// Known if a decision read it.
+    pub(super) direction: Option<Direction>,
     pub(super) start_unix_nanos: u64,
+    /// Its spans have only what [`Deferrable`](crate::recording::deferrable::Deferrable)
+    /// lists, if it ends as that says.
     pub(super) is_plain: bool,
     pub(super) request: KeptRequest,
     /// Bytes of the request's body that were received.
@@ -55,19 +58,11 @@ impl StreamTracer {
         headers.headers().any(|(_, value)| holds_id(value))
     }
 
-    /// Whether its spans say only what is asked of every stream, if it ends as
-    /// most do: by the only attempt, with a status from 100 to 399 that is no
-    /// redirect a proxy [may follow](crate::recording::response_view::may_be_followed), without
-    /// response flags and peers' certificates. That is the status, the size of
-    /// the response, the names of route and cluster, addresses, times and the
-    /// protocol.
-    pub fn is_plain(&self) -> bool {
-        self.is_plain
-    }
-
-    /// The side of the proxy that the stream is on.
-    pub fn direction(&self) -> Direction {
-        told(&self.direction)
+    /// The traffic direction of the listener: of the request if a decision read
+    /// it, else of the response.
+    pub(super) fn direction(&self, response: &(impl ResponseInfo + ?Sized)) -> Direction {
+        let of_response = || response.listener_direction();
+        self.direction.unwrap_or_else(of_response)
     }
 
     /// Says that the stream is one attempt upstream: the filter is among a
@@ -79,13 +74,5 @@ impl StreamTracer {
     /// Counts bytes of the request's body as the proxy receives them.
     pub fn add_request_body(&mut self, bytes: u64) {
         self.received = self.received.saturating_add(bytes);
-    }
-
-    /// Says the direction, if the host did not tell it with the request and
-    /// nobody had to ask. Else it is asked for where it is needed.
-    pub fn tell(&self, direction: Direction) {
-        if let Told::Ask(_) = self.direction.get() {
-            self.direction.set(Told::Known(direction));
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! Rules: the first with an action that matches decides.
 
 use crate::headers::header_map::Extractor;
-use crate::host::request_info::Direction;
+use crate::host::request_info::{Direction, RequestInfo};
 use crate::propagation::settings::Incoming;
 use crate::sampling::matcher::{HeaderMatcher, StringMatcher};
 use crate::sampling::path_index::PathMatchers;
@@ -72,7 +72,10 @@ impl Rules {
     }
 
     /// Finds what the rules say of a request.
-    pub fn decide<I>(&mut self, request: &Request<'_, impl Extractor, I>) -> RuleOutcome {
+    pub fn decide(
+        &mut self,
+        request: &Request<'_, impl Extractor, impl RequestInfo>,
+    ) -> RuleOutcome {
         let mut outcome = RuleOutcome::default();
         if self.rules.is_empty() {
             return outcome;
@@ -96,7 +99,7 @@ impl Rules {
 
 impl Rule {
     /// Whether everything but the path holds.
-    fn holds<I>(&self, request: &Request<'_, impl Extractor, I>) -> bool {
+    fn holds(&self, request: &Request<'_, impl Extractor, impl RequestInfo>) -> bool {
         let is_method = |method: &String| method.as_bytes() == request.head.method;
         (self.methods.is_empty() || self.methods.iter().any(is_method))
             && self

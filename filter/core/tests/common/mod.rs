@@ -30,6 +30,7 @@ use sidespan_core::recording::stream::StreamTracer;
 use sidespan_core::stats::Stat;
 use sidespan_core::tracer::Tracer;
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -45,6 +46,14 @@ pub(crate) struct Info {
 }
 
 impl RequestInfo for Info {
+    fn listener_direction(&self) -> Direction {
+        Direction::Unspecified
+    }
+
+    fn now(&self) -> u64 {
+        0
+    }
+
     fn route_bool(&self, namespace: &str, key: &str) -> Option<bool> {
         self.route[namespace][key].as_bool()
     }
@@ -58,9 +67,58 @@ impl RequestInfo for Info {
     }
 }
 
+impl Info {
+    /// The same on a listener of this direction, at this time.
+    pub(crate) fn at(&self, direction: Direction, now: u64) -> InfoAt<'_, Self> {
+        LISTENER.set(direction);
+        InfoAt {
+            info: self,
+            direction,
+            now,
+        }
+    }
+}
+
+thread_local! {
+    /// The direction of the test's listener.
+    static LISTENER: Cell<Direction> = const { Cell::new(Direction::Unspecified) };
+}
+
+/// What a host knows of a request, of its listener and of the time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InfoAt<'a, I> {
+    pub(crate) info: &'a I,
+    pub(crate) direction: Direction,
+    pub(crate) now: u64,
+}
+
+impl<I: RequestInfo> RequestInfo for InfoAt<'_, I> {
+    fn listener_direction(&self) -> Direction {
+        self.direction
+    }
+
+    fn now(&self) -> u64 {
+        self.now
+    }
+
+    fn route_bool(&self, namespace: &str, key: &str) -> Option<bool> {
+        self.info.route_bool(namespace, key)
+    }
+
+    fn route_text(&self, namespace: &str, key: &str) -> Option<String> {
+        self.info.route_text(namespace, key)
+    }
+
+    fn route_number(&self, namespace: &str, key: &str) -> Option<f64> {
+        self.info.route_number(namespace, key)
+    }
+}
+
 /// What a host knows of a stream that has ended.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Response {
+    /// By default that of the listener which the last request came to.
+    pub(crate) direction: Option<Direction>,
     pub(crate) protocol: Option<&'static str>,
     pub(crate) source_address: Option<&'static str>,
     pub(crate) headers: Vec<(&'static str, Vec<u8>)>,
@@ -120,6 +178,10 @@ fn line<'a>(lines: &'a [(&'static str, Vec<u8>)], name: &str) -> Option<&'a [u8]
 }
 
 impl ResponseInfo for Response {
+    fn listener_direction(&self) -> Direction {
+        self.direction.unwrap_or_else(|| LISTENER.get())
+    }
+
     fn protocol(&self) -> Option<Cow<'_, str>> {
         self.protocol.map(Cow::Borrowed)
     }
@@ -281,7 +343,7 @@ pub(crate) fn request(
     now: u64,
 ) -> (Option<StreamTracer>, Headers) {
     let mut upstream = lines.clone();
-    let started = tracer.on_request(lines, info, direction, now, &mut upstream);
+    let started = tracer.on_request(lines, &info.at(direction, now), &mut upstream);
     (started.stream, upstream)
 }
 

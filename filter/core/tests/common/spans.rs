@@ -3,8 +3,8 @@
 
 use super::exports::Reply;
 use super::{
-    Headers, Host, Info, Response, attributes, count, decode, flush, hex, message, request, spans,
-    take_stats,
+    Headers, Host, Info, InfoAt, Response, attributes, count, decode, flush, hex, message, request,
+    spans, take_stats,
 };
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
@@ -181,10 +181,15 @@ impl Proxy {
         info: &Info,
         response: &Response,
     ) -> Sent {
-        self.send_by(direction, lines, info, &response.to(info))
+        let response = Response {
+            direction: Some(direction),
+            ..response.to(info)
+        };
+        self.send_by(direction, lines, info, &response)
     }
 
-    /// As [`send`](Self::send), by any host.
+    /// As [`send`](Self::send), by any host, whose response has the same
+    /// direction.
     pub(crate) fn send_by(
         &mut self,
         direction: Direction,
@@ -231,7 +236,15 @@ fn exchange(
 ) -> (Headers, u64, Option<Callout>) {
     take_stats(tracer);
     let mut headers = upstream.clone();
-    let started = tracer.on_request(lines, info, direction, START, &mut headers);
+    let started = tracer.on_request(
+        lines,
+        &InfoAt {
+            info,
+            direction,
+            now: START,
+        },
+        &mut headers,
+    );
     if let Some(mut stream) = started.stream {
         stream.add_request_body(response.request_size().unwrap_or(0));
         tracer.on_end(stream, response, END);
