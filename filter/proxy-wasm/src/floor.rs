@@ -2,8 +2,9 @@
 //! keeps a stream, reads all headers, writes one, and asks one question. For a
 //! build of which the bench tells what that costs.
 
-use crate::ended::Question;
-use crate::host::{self, Map};
+use crate::hostcalls;
+use crate::property_query::Question;
+use crate::types::Map;
 use sidespan_core::config::Config;
 use sidespan_core::headers::header_map::Extractor;
 use std::cell::Cell;
@@ -19,10 +20,10 @@ pub(crate) fn on_configure(config: &Config) {
 }
 
 pub(crate) fn on_request_headers() {
-    let request = host::header_pairs(Map::RequestHeaders);
+    let request = hostcalls::header_pairs(Map::RequestHeaders);
     if request.header(b":method").is_some() {
         const CONTEXT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        host::replace_header(Map::RequestHeaders, "traceparent", CONTEXT);
+        hostcalls::replace_header(Map::RequestHeaders, "traceparent", CONTEXT);
     }
 }
 

@@ -5,7 +5,7 @@
 //! which serves no request. The first is never called again; the second is not
 //! told from those of the workers, so that one root is left out of the count.
 
-use crate::shared;
+use crate::shared_data;
 use std::cell::RefCell;
 
 thread_local! {
@@ -30,19 +30,19 @@ impl StaleRoot {
     fn count(&mut self) {
         let document = &self.document;
         self.counted.get_or_insert_with(|| {
-            if shared::is_first(&shared::stale_key(document), b"1") {
+            if shared_data::is_first(&shared_data::stale_key(document), b"1") {
                 return Counted::MainThread;
             }
-            shared::add_stale(1);
+            shared_data::add_stale(1);
             Counted::Worker
         });
     }
 
     fn release(&mut self) {
         match self.counted.take() {
-            Some(Counted::Worker) => shared::add_stale(-1),
+            Some(Counted::Worker) => shared_data::add_stale(-1),
             Some(Counted::MainThread) => {
-                shared::is_first(&shared::stale_key(&self.document), b"");
+                shared_data::is_first(&shared_data::stale_key(&self.document), b"");
             }
             None => {}
         }
@@ -69,9 +69,9 @@ pub(crate) fn on_tick(root_id: u32) -> bool {
             return false;
         };
         if !std::mem::replace(&mut root.is_live, true) {
-            shared::confirm(&root.document);
+            shared_data::confirm(&root.document);
         }
-        match shared::is_stale(&root.document) {
+        match shared_data::is_stale(&root.document) {
             true => root.count(),
             false => root.release(),
         }
@@ -88,7 +88,7 @@ pub(crate) fn on_done(root_id: u32) {
         let mut root = stale.swap_remove(index);
         root.release();
         if !stale.iter().any(|other| other.document == root.document) {
-            shared::end(&root.document);
+            shared_data::end(&root.document);
         }
     });
 }

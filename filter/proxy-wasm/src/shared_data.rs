@@ -2,7 +2,9 @@
 //! data, so that an operator reads a thing once and not once a worker: which
 //! document is good, which is known to be bad, whether exports fail.
 
-use crate::host::{self, LogLevel, Metric, MetricType};
+use crate::hostcalls;
+use crate::hostcalls::Metric;
+use crate::types::{LogLevel, MetricType};
 use sidespan_config::Faults;
 use sidespan_config::fallback::DocumentHistory;
 use sidespan_core::VERSION;
@@ -45,7 +47,8 @@ struct Plugin {
 
 impl Plugin {
     fn current() -> Self {
-        let property = |name| host::property(name).and_then(|text| String::from_utf8(text).ok());
+        let property =
+            |name| hostcalls::property(name).and_then(|text| String::from_utf8(text).ok());
         Self {
             name: property("plugin_name").unwrap_or_default(),
             root_id: property("plugin_root_id").unwrap_or_default(),
@@ -55,7 +58,7 @@ impl Plugin {
     /// Whether no other plugin can have the same name and root id: it has a root
     /// id, or the name that Istio gives a WasmPlugin, `NAMESPACE.NAME`.
     fn has_identity(&self) -> bool {
-        let is_istio = || host::property("xds\0node\0metadata\0ISTIO_VERSION").is_some();
+        let is_istio = || hostcalls::property("xds\0node\0metadata\0ISTIO_VERSION").is_some();
         !self.root_id.is_empty() || (self.name.contains('.') && is_istio())
     }
 
@@ -71,11 +74,12 @@ impl Plugin {
         const ATTEMPTS: usize = 256;
         let key = self.key("documents");
         let attempt = || {
-            let (stored, version) = host::shared_data(&key).unwrap_or_default();
+            let (stored, version) = hostcalls::shared_data(&key).unwrap_or_default();
             let mut history = DocumentHistory::decode(&stored);
             let result = update(&mut history);
             let encoded = history.encode();
-            let is_written = encoded == stored || host::set_shared_data(&key, &encoded, version);
+            let is_written =
+                encoded == stored || hostcalls::set_shared_data(&key, &encoded, version);
             (result, is_written)
         };
         for _ in 1..ATTEMPTS {
@@ -101,10 +105,10 @@ fn key(what: &str) -> String {
 pub(crate) fn accepted(document: &[u8], config: &Config) {
     METRICS.with(|_| ());
     let plugin = Plugin::current();
-    let now = host::now();
+    let now = hostcalls::now();
     if plugin.update_history(|history| history.accept(document, now)) {
         let summary = config.summary();
-        host::log(
+        hostcalls::log(
             LogLevel::Info,
             &format!("sidespan: version {VERSION}, configuration loaded, {plugin}: {summary}"),
         );
@@ -116,7 +120,7 @@ pub(crate) fn accepted(document: &[u8], config: &Config) {
 pub(crate) fn rejected(document: &[u8], faults: &Faults, is_strict: bool) -> Option<Config> {
     let plugin = Plugin::current();
     let is_own = plugin.has_identity();
-    let now = host::now();
+    let now = hostcalls::now();
     let (is_new, replacement) =
         plugin.update_history(|history| history.reject(document, is_own, now));
     let replacement = replacement.filter(|_| !is_strict);
@@ -131,7 +135,7 @@ pub(crate) fn rejected(document: &[u8], faults: &Faults, is_strict: bool) -> Opt
             (false, Some(_)) => "the last good configuration stays",
             (false, None) => "requests go through untraced",
         };
-        host::log(
+        hostcalls::log(
             LogLevel::Error,
             &format!("sidespan: configuration rejected, {consequence}, {plugin}: {faults}"),
         );
@@ -151,7 +155,7 @@ pub(crate) fn end(document: &[u8]) {
 
 /// Whether a rejected document is the newest that its roots were given.
 pub(crate) fn is_stale(document: &[u8]) -> bool {
-    let now = host::now();
+    let now = hostcalls::now();
     Plugin::current().update_history(|history| history.is_stale(document, now))
 }
 
@@ -181,7 +185,7 @@ pub(crate) fn warn(warnings: &[String]) {
     for warning in warnings {
         let key = key(&format!("warning/{:x}", hash(warning.as_bytes())));
         if is_first(&key, b"1") {
-            host::log(LogLevel::Warn, &format!("sidespan: {warning}"));
+            hostcalls::log(LogLevel::Warn, &format!("sidespan: {warning}"));
         }
     }
 }
@@ -190,7 +194,7 @@ pub(crate) fn warn(warnings: &[String]) {
 /// for all workers.
 pub(crate) fn log_unwritten_context() {
     if is_first(&key("carrier"), b"unwritten") {
-        host::log(
+        hostcalls::log(
             LogLevel::Warn,
             "sidespan: propagation.carrier is filter_state, but a request was sent without its context: no filter behind Sidespan sets headers to %FILTER_STATE(wasm.sidespan.NAME:PLAIN)%",
         );
@@ -204,8 +208,8 @@ pub(crate) fn expect_news(cluster: &str) {
     let keys = about_exports.map(|what| key(&format!("{what}/{cluster}")));
     let drops = Stat::ALL.iter().filter(|stat| stat.why_lost().is_some());
     for key in keys.into_iter().chain(drops.map(|stat| key(stat.name()))) {
-        if host::shared_data(&key).is_none() {
-            host::set_shared_data(&key, b"", 0);
+        if hostcalls::shared_data(&key).is_none() {
+            hostcalls::set_shared_data(&key, b"", 0);
         }
     }
 }
@@ -223,7 +227,8 @@ pub(crate) fn announce(cluster: &str, notice: &Notice, now: u64) {
             LogLevel::Warn
         }
         Notice::Recovered => {
-            let is_known = host::shared_data(&state).is_some_and(|(state, _)| !state.is_empty());
+            let is_known =
+                hostcalls::shared_data(&state).is_some_and(|(state, _)| !state.is_empty());
             if !is_known || !is_first(&state, b"") {
                 return;
             }
@@ -234,14 +239,14 @@ pub(crate) fn announce(cluster: &str, notice: &Notice, now: u64) {
         Notice::Refused { .. } | Notice::Rejected { .. } => return,
     };
     let line = notice.line(cluster);
-    host::log(level, &format!("sidespan: {line}"));
+    hostcalls::log(level, &format!("sidespan: {line}"));
 }
 
 /// Reports a pause that the collector asked for, once for all workers.
 pub(crate) fn log_pause(cluster: &str, pause: &Pause, now: u64) {
     if is_time(&key(&format!("paused/{cluster}")), now) {
         let line = pause.line(cluster);
-        host::log(LogLevel::Warn, &format!("sidespan: {line}"));
+        hostcalls::log(LogLevel::Warn, &format!("sidespan: {line}"));
     }
 }
 
@@ -251,7 +256,7 @@ pub(crate) fn tell_drops(stat: Stat, n: u64, now: u64) {
     if let Some(line) = stat.lost_line(n)
         && (stat == Stat::SpansDroppedShutdown || is_time(&key(stat.name()), now))
     {
-        host::log(LogLevel::Warn, &format!("sidespan: {line}"));
+        hostcalls::log(LogLevel::Warn, &format!("sidespan: {line}"));
     }
 }
 
@@ -259,14 +264,14 @@ pub(crate) fn tell_drops(stat: Stat, n: u64, now: u64) {
 /// wrong for an hour is sixty lines, and the stats have the numbers.
 fn is_time(key: &str, now: u64) -> bool {
     const MINUTE: u64 = 60_000_000_000;
-    let (said, version) = host::shared_data(key).unwrap_or_default();
+    let (said, version) = hostcalls::shared_data(key).unwrap_or_default();
     let said = said.try_into().map(u64::from_le_bytes);
     let is_recent = said.is_ok_and(|said| now.abs_diff(said) < MINUTE);
-    !is_recent && host::set_shared_data(key, &now.to_le_bytes(), version)
+    !is_recent && hostcalls::set_shared_data(key, &now.to_le_bytes(), version)
 }
 
 /// Shares a state. Whether this worker is the one that changed it.
 pub(crate) fn is_first(key: &str, state: &[u8]) -> bool {
-    let (known, version) = host::shared_data(key).unwrap_or_default();
-    known != state && host::set_shared_data(key, state, version)
+    let (known, version) = hostcalls::shared_data(key).unwrap_or_default();
+    known != state && hostcalls::set_shared_data(key, state, version)
 }

@@ -1,10 +1,11 @@
 //! Root contexts: one for each worker and plugin. Configuration, ticks,
 //! exports, the end.
 
-use crate::ended::{Answer, Ended, Question};
-use crate::floor;
-use crate::host::{self, Buffer, LogLevel, Map, Metric, MetricType, NotSent};
-use crate::{shared, stale};
+use crate::hostcalls::Metric;
+use crate::property_query::{Answer, Question};
+use crate::stream_properties::Ended;
+use crate::types::{Buffer, LogLevel, Map, MetricType, NotSent};
+use crate::{floor, hostcalls, shared_data, stale};
 use sidespan_core::export::callout::{Callout, CalloutId, CalloutOutcome, Target};
 use sidespan_core::export::deferred_spans::DeferredSpans;
 use sidespan_core::headers::header_map::{Extractor, Injector};
@@ -98,13 +99,13 @@ impl Environment for Proxy {
 
     fn node(&self, path: &[&str]) -> Option<String> {
         let path = format!("xds\0node\0{}", path.join("\0"));
-        String::from_utf8(host::property(&path)?).ok()
+        String::from_utf8(hostcalls::property(&path)?).ok()
     }
 }
 
 pub(crate) fn on_create(root_id: u32) {
     std::panic::set_hook(Box::new(|panic| {
-        host::log(
+        hostcalls::log(
             LogLevel::Critical,
             &format!("sidespan: internal error: {panic}"),
         );
@@ -127,23 +128,23 @@ pub(crate) fn with<T>(root_id: u32, f: impl FnOnce(&mut Root) -> T) -> Option<T>
 /// request if there was no earlier one; only who validates wants that.
 pub(crate) fn on_configure(root_id: u32) -> bool {
     let proxy = Proxy {
-        variables: host::environment(),
+        variables: hostcalls::environment(),
     };
-    let document = document::to_json(host::buffer(Buffer::PluginConfiguration, usize::MAX));
+    let document = document::to_json(hostcalls::buffer(Buffer::PluginConfiguration, usize::MAX));
     let parsed = sidespan_config::parse(&document);
     let strict = proxy.variable(sidespan_config::STRICT);
     let is_fallback = parsed.is_err();
     let config = match parsed {
         Ok(config) => {
-            shared::accepted(&document, &config);
+            shared_data::accepted(&document, &config);
             config
         }
         Err(faults) => {
             let is_strict = strict.as_deref() == Some("1");
-            let replacement = shared::rejected(&document, &faults, is_strict);
+            let replacement = shared_data::rejected(&document, &faults, is_strict);
             if !is_strict {
                 stale::expect(root_id, &document);
-                host::set_tick_period(FIRST_TICK);
+                hostcalls::set_tick_period(FIRST_TICK);
             }
             match replacement {
                 Some(config) => config,
@@ -156,20 +157,20 @@ pub(crate) fn on_configure(root_id: u32) -> bool {
     }
     let response_header = config.response_header.clone();
     let carrier = config.carrier;
-    let tracer = Tracer::new(config, &proxy, host::random_seed());
+    let tracer = Tracer::new(config, &proxy, hostcalls::random_seed());
     let mut warnings = tracer.warnings();
     warnings.extend(sidespan_config::strict_warning(strict.as_deref()));
-    shared::warn(&warnings);
+    shared_data::warn(&warnings);
     let Target {
         cluster, headers, ..
     } = tracer.target();
-    shared::expect_news(cluster);
+    shared_data::expect_news(cluster);
     let pairs = headers.iter().map(|(name, value)| (&**name, &*value.0));
     let recorder = tracer.recorder();
     let question = Question::new(|direction| recorder.makes_client_span(direction));
     let mut root = Root {
         id: root_id,
-        headers: host::encode_pairs(pairs),
+        headers: hostcalls::encode_pairs(pairs),
         tracer,
         document,
         is_fallback,
@@ -179,14 +180,14 @@ pub(crate) fn on_configure(root_id: u32) -> bool {
         is_carrier_unproven: carrier == Carrier::FilterState,
         question,
         settled: DeferredSpans::default(),
-        is_debug: host::is_debug(),
+        is_debug: hostcalls::is_debug(),
         callouts: Vec::new(),
         published: Default::default(),
         tick_period: Duration::ZERO,
         next_tick: Duration::ZERO,
         ending: false,
     };
-    root.expect_first_tick(host::now());
+    root.expect_first_tick(hostcalls::now());
     METRICS.with(|_| ());
     insert(root_id, Some(root));
     true
@@ -202,14 +203,14 @@ const MAX_TICK: Duration = Duration::from_secs(1);
 pub(crate) fn on_tick(root_id: u32) {
     if stale::on_tick(root_id) && with(root_id, |_| ()).is_none() {
         // Without a configuration there is nothing else to do.
-        host::set_tick_period(MAX_TICK);
+        hostcalls::set_tick_period(MAX_TICK);
         return;
     }
     let ended = with(root_id, |root| {
-        let now = host::now();
-        root.is_debug = host::is_debug();
+        let now = hostcalls::now();
+        root.is_debug = hostcalls::is_debug();
         if !std::mem::replace(&mut root.is_confirmed, true) {
-            shared::confirm(&root.document);
+            shared_data::confirm(&root.document);
         }
         root.make_spans();
         root.tracer.on_tick(now);
@@ -220,7 +221,7 @@ pub(crate) fn on_tick(root_id: u32) {
     });
     if ended == Some(true) {
         remove(root_id);
-        host::done();
+        hostcalls::done();
     }
 }
 
@@ -242,7 +243,7 @@ pub(crate) fn on_done(context_id: u32) -> bool {
     }
     let twin = take_ending_twin(context_id);
     let ended = with(context_id, |root| {
-        let now = host::now();
+        let now = hostcalls::now();
         if let Some(twin) = twin {
             root.adopt(twin, now);
         }
@@ -272,7 +273,7 @@ fn end_document(root_id: u32) {
         let mut others = roots.iter().filter(|(id, _)| *id != root_id);
         let is_same = |root: &Root| has_document(&root) && root.document == own.document;
         if !others.any(|(_, root)| root.as_ref().is_some_and(is_same)) {
-            shared::end(&own.document);
+            shared_data::end(&own.document);
         }
     });
 }
@@ -290,7 +291,7 @@ fn is_last(root_id: u32) -> Option<bool> {
 
 /// The VM ends: what is not delivered is lost, and counted.
 fn give_up() {
-    let now = host::now();
+    let now = hostcalls::now();
     ROOTS.with_borrow_mut(|roots| {
         for mut root in roots.drain(..).filter_map(|(_, root)| root) {
             root.make_spans();
@@ -322,11 +323,11 @@ pub(crate) fn on_http_call_response(root_id: u32, token: u32, is_answered: bool)
         on_callout_end(root_id, token, CalloutOutcome::Reset);
         return;
     }
-    let headers = host::header_pairs(Map::CallResponseHeaders);
-    let trailers = host::header_pairs(Map::CallResponseTrailers);
+    let headers = hostcalls::header_pairs(Map::CallResponseHeaders);
+    let trailers = hostcalls::header_pairs(Map::CallResponseTrailers);
     let outcome = CalloutOutcome::Answered {
         headers: &headers.headers().collect::<Vec<_>>(),
-        body: &host::buffer(Buffer::CallResponseBody, MAX_BODY),
+        body: &hostcalls::buffer(Buffer::CallResponseBody, MAX_BODY),
         trailers: &trailers.headers().collect::<Vec<_>>(),
     };
     on_callout_end(root_id, token, outcome);
@@ -338,7 +339,7 @@ fn on_callout_end(root_id: u32, token: u32, outcome: CalloutOutcome<'_>) {
             return false;
         };
         let (_, id) = root.callouts.swap_remove(index);
-        let now = host::now();
+        let now = hostcalls::now();
         root.book(id, outcome, now);
         root.export(now);
         root.publish(now);
@@ -349,7 +350,7 @@ fn on_callout_end(root_id: u32, token: u32, outcome: CalloutOutcome<'_>) {
     });
     if ended == Some(true) {
         remove(root_id);
-        host::done();
+        hostcalls::done();
     }
 }
 
@@ -361,7 +362,7 @@ fn insert(root_id: u32, root: Option<Root>) {
 /// Forgets a root, in a callback of its own. The host would go on ticking for
 /// it.
 fn remove(root_id: u32) {
-    host::set_tick_period(Duration::ZERO);
+    hostcalls::set_tick_period(Duration::ZERO);
     forget(root_id);
 }
 
@@ -380,7 +381,7 @@ impl Root {
         let started = self.tracer.on_request(request, info, injector);
         if self.is_debug {
             let line = self.tracer.line(request, &started.decision);
-            host::log(LogLevel::Debug, &format!("sidespan: {line}"));
+            hostcalls::log(LogLevel::Debug, &format!("sidespan: {line}"));
         }
         started
     }
@@ -402,7 +403,7 @@ impl Root {
 
     /// An attempt ended that an upstream filter saw.
     pub(crate) fn end_attempt(&mut self, mut stream: StreamTracer, response: Option<Pairs>) {
-        let now = host::now();
+        let now = hostcalls::now();
         stream.set_attempt();
         self.tracer
             .on_end(stream, &Ended::of_attempt(response), now);
@@ -411,13 +412,13 @@ impl Root {
 
     /// A stream ended.
     pub(crate) fn end(&mut self, stream: StreamTracer) {
-        let now = host::now();
+        let now = hostcalls::now();
         let mut ended = Ended::new(Some(&self.question), stream.is_sampled());
         if self.is_carrier_unproven && ended.attempt_count() > 0 {
             self.is_carrier_unproven = false;
-            let sent = host::header_pairs(Map::RequestHeaders);
+            let sent = hostcalls::header_pairs(Map::RequestHeaders);
             if !stream.is_context_in(&sent) {
-                shared::log_unwritten_context();
+                shared_data::log_unwritten_context();
             }
         }
         match ended.take_settled(&stream) {
@@ -458,11 +459,11 @@ impl Root {
     fn send(&self, callout: &Callout) -> Result<u32, NotSent> {
         // A call belongs to the context that makes it and ends with it, and a
         // stream is about to end.
-        if !host::set_effective_context(self.id) {
+        if !hostcalls::set_effective_context(self.id) {
             return Err(NotSent::NoEndpoint);
         }
         let target = self.tracer.target();
-        host::http_call(
+        hostcalls::http_call(
             &target.cluster,
             &self.headers,
             &callout.body,
@@ -480,10 +481,10 @@ impl Root {
             }
         });
         if let Some(pause) = end.pause {
-            shared::log_pause(&self.tracer.target().cluster, &pause, now);
+            shared_data::log_pause(&self.tracer.target().cluster, &pause, now);
         }
         if let Some(notice) = end.notice {
-            shared::announce(&self.tracer.target().cluster, &notice, now);
+            shared_data::announce(&self.tracer.target().cluster, &notice, now);
         }
     }
 
@@ -495,7 +496,7 @@ impl Root {
                 if let Some(Some(counter)) = metrics.counters.get(stat as usize) {
                     counter.add(i64::try_from(n).unwrap_or(i64::MAX));
                 }
-                shared::tell_drops(stat, n, now);
+                shared_data::tell_drops(stat, n, now);
             }
             let levels = Level::ALL.iter().zip(&metrics.levels);
             for ((level, gauge), published) in levels.zip(&mut self.published) {
@@ -531,16 +532,16 @@ impl Root {
             }
         }
         self.tracer.adopt(twin.tracer, now);
-        if host::set_effective_context(twin.id) {
-            host::set_tick_period(Duration::ZERO);
-            host::done();
-            host::set_effective_context(self.id);
+        if hostcalls::set_effective_context(twin.id) {
+            hostcalls::set_tick_period(Duration::ZERO);
+            hostcalls::done();
+            hostcalls::set_effective_context(self.id);
         }
     }
 
     /// Has the host call soon, which shows that it keeps this root.
     fn expect_first_tick(&mut self, now: u64) {
-        host::set_tick_period(FIRST_TICK);
+        hostcalls::set_tick_period(FIRST_TICK);
         self.tick_period = FIRST_TICK;
         self.next_tick = Duration::from_nanos(now) + FIRST_TICK;
     }
@@ -549,7 +550,7 @@ impl Root {
     fn expect_tick(&mut self, now: u64) {
         let period = self.tracer.next_tick(now);
         if period != self.tick_period {
-            host::set_tick_period(period);
+            hostcalls::set_tick_period(period);
             self.tick_period = period;
         }
         self.next_tick = Duration::from_nanos(now) + period;

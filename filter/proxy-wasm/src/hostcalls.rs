@@ -7,100 +7,19 @@
 //! headers are read in place, from one buffer.
 #![allow(unsafe_code)]
 
+use crate::types::{Buffer, LogLevel, Map, MetricType, NotSent};
 use sidespan_core::headers::serialized_map::Pairs;
 use std::alloc::Layout;
 use std::time::Duration;
-
-/// What the host calls.
-mod callbacks {
-    use super::{Layout, Word};
-    use crate::{http, root};
-
-    /// Says which ABI this module speaks.
-    #[unsafe(no_mangle)]
-    extern "C" fn proxy_abi_version_0_2_1() {}
-
-    /// Memory for a value that the host returns; taken over by `take`.
-    #[unsafe(no_mangle)]
-    extern "C" fn proxy_on_memory_allocate(size: Word) -> *mut u8 {
-        match Layout::array::<u8>(size) {
-            // SAFETY: the layout's size is not zero.
-            Ok(layout) if size > 0 => unsafe { std::alloc::alloc(layout) },
-            _ => std::ptr::null_mut(),
-        }
-    }
-
-    #[unsafe(no_mangle)]
-    extern "C" fn proxy_on_context_create(context_id: u32, parent_id: u32) {
-        match parent_id {
-            0 => root::on_create(context_id),
-            root_id => http::on_create(context_id, root_id),
-        }
-    }
-
-    #[unsafe(no_mangle)]
-    extern "C" fn proxy_on_configure(root_id: u32, _configuration_size: u32) -> u32 {
-        u32::from(root::on_configure(root_id))
-    }
-
-    #[unsafe(no_mangle)]
-    extern "C" fn proxy_on_tick(root_id: u32) {
-        root::on_tick(root_id);
-    }
-
-    /// Gives `Continue`: tracing never holds a request.
-    #[unsafe(no_mangle)]
-    extern "C" fn proxy_on_request_headers(context_id: u32, _count: u32, _end: u32) -> u32 {
-        http::on_request_headers(context_id);
-        0
-    }
-
-    /// Gives `Continue`: no byte is held.
-    #[unsafe(no_mangle)]
-    extern "C" fn proxy_on_request_body(context_id: u32, size: Word, _end: u32) -> u32 {
-        http::on_request_body(context_id, size);
-        0
-    }
-
-    /// Gives `Continue`.
-    #[unsafe(no_mangle)]
-    extern "C" fn proxy_on_response_headers(context_id: u32, _count: u32, _end: u32) -> u32 {
-        http::on_response_headers(context_id);
-        0
-    }
-
-    #[unsafe(no_mangle)]
-    extern "C" fn proxy_on_log(context_id: u32) {
-        http::on_log(context_id);
-    }
-
-    /// Whether the context may be deleted. A root may ask to be kept until it
-    /// calls `done`.
-    #[unsafe(no_mangle)]
-    extern "C" fn proxy_on_done(context_id: u32) -> u32 {
-        http::on_done(context_id);
-        u32::from(root::on_done(context_id))
-    }
-
-    /// Without headers, none came: the call was cut off.
-    #[unsafe(no_mangle)]
-    extern "C" fn proxy_on_http_call_response(
-        root_id: u32,
-        token: u32,
-        header_count: u32,
-        _body_size: u32,
-        _trailer_count: u32,
-    ) {
-        root::on_http_call_response(root_id, token, header_count > 0);
-    }
-}
 
 /// `size_t` of wasm32.
 type Word = usize;
 
 /// `proxy_status_t`; whatever is not `OK` is an error.
 type Status = u32;
+
 const OK: Status = 0;
+
 const BAD_ARGUMENT: Status = 2;
 
 #[link(wasm_import_module = "env")]
@@ -186,31 +105,14 @@ unsafe extern "C" {
     fn environ_get(pointers: *mut *mut u8, strings: *mut u8) -> u32;
 }
 
-/// `proxy_log_level_t`.
-#[derive(Clone, Copy)]
-pub(crate) enum LogLevel {
-    Debug = 1,
-    Info = 2,
-    Warn = 3,
-    Error = 4,
-    Critical = 5,
-}
-
-/// `proxy_map_type_t`.
-#[derive(Clone, Copy)]
-pub(crate) enum Map {
-    RequestHeaders = 0,
-    ResponseHeaders = 2,
-    ResponseTrailers = 3,
-    CallResponseHeaders = 6,
-    CallResponseTrailers = 7,
-}
-
-/// `proxy_buffer_type_t`.
-#[derive(Clone, Copy)]
-pub(crate) enum Buffer {
-    CallResponseBody = 4,
-    PluginConfiguration = 7,
+/// Memory for a value that the host returns; taken over by [`returned`].
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_memory_allocate(size: Word) -> *mut u8 {
+    match Layout::array::<u8>(size) {
+        // SAFETY: the layout's size is not zero.
+        Ok(layout) if size > 0 => unsafe { std::alloc::alloc(layout) },
+        _ => std::ptr::null_mut(),
+    }
 }
 
 /// Calls a function that returns a buffer.
@@ -415,14 +317,6 @@ pub(crate) fn set_shared_data(key: &str, value: &[u8], version: u32) -> bool {
     }
 }
 
-/// `proxy_metric_type_t`.
-#[derive(Clone, Copy)]
-pub(crate) enum MetricType {
-    Counter = 0,
-    Gauge = 1,
-    Histogram = 2,
-}
-
 /// A stat of the proxy.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Metric(u32);
@@ -458,15 +352,6 @@ impl Metric {
             self.record(value);
         }
     }
-}
-
-/// Why a call was not sent.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum NotSent {
-    /// There is no such cluster.
-    NoCluster,
-    /// It failed at once: none of its endpoints would take it.
-    NoEndpoint,
 }
 
 /// Lines in the layout of header maps, for [`http_call`].

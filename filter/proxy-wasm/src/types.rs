@@ -1,0 +1,45 @@
+//! Types of the proxy-wasm ABI.
+
+/// `proxy_log_level_t`.
+#[derive(Clone, Copy)]
+pub(crate) enum LogLevel {
+    Debug = 1,
+    Info = 2,
+    Warn = 3,
+    Error = 4,
+    Critical = 5,
+}
+
+/// `proxy_map_type_t`.
+#[derive(Clone, Copy)]
+pub(crate) enum Map {
+    RequestHeaders = 0,
+    ResponseHeaders = 2,
+    ResponseTrailers = 3,
+    CallResponseHeaders = 6,
+    CallResponseTrailers = 7,
+}
+
+/// `proxy_buffer_type_t`.
+#[derive(Clone, Copy)]
+pub(crate) enum Buffer {
+    CallResponseBody = 4,
+    PluginConfiguration = 7,
+}
+
+/// `proxy_metric_type_t`.
+#[derive(Clone, Copy)]
+pub(crate) enum MetricType {
+    Counter = 0,
+    Gauge = 1,
+    Histogram = 2,
+}
+
+/// Why a call was not sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum NotSent {
+    /// There is no such cluster.
+    NoCluster,
+    /// It failed at once: none of its endpoints would take it.
+    NoEndpoint,
+}
