@@ -44,6 +44,11 @@ impl Tracer {
         self.delivery.target()
     }
 
+    /// What traces the requests of this worker.
+    pub fn source(&mut self) -> &mut SpanSource {
+        &mut self.source
+    }
+
     /// [`SpanSource::on_request`].
     pub fn on_request(
         &mut self,

@@ -1,15 +1,13 @@
 //! Streams by their context ids.
 
 use sidespan_core::headers::serialized_map::Pairs;
-use sidespan_core::recording::stream::StreamTracer;
+use sidespan_runtime::stream::HttpStream;
 
 /// A stream that something is to be done for once it goes on.
 pub(crate) struct Stream {
     pub(crate) root_id: u32,
-    /// What is recorded of it.
-    pub(crate) tracer: Option<Box<StreamTracer>>,
-    /// A header to add to the response, if one is configured.
-    pub(crate) response_header: Option<(String, String)>,
+    /// In a box, as most of the map's room is free.
+    pub(crate) http: Box<HttpStream>,
     /// The headers of the response, where they may be gone at the end.
     pub(crate) response: Option<Pairs>,
 }

@@ -7,8 +7,9 @@
 //! headers are read in place, from one buffer.
 #![allow(unsafe_code)]
 
-use crate::types::{Buffer, LogLevel, Map, MetricType, NotSent};
+use crate::types::{Buffer, LogLevel, Map, MetricType};
 use sidespan_core::headers::serialized_map::Pairs;
+use sidespan_runtime::dispatch::DispatchError;
 use std::alloc::Layout;
 use std::time::Duration;
 
@@ -343,40 +344,23 @@ impl Metric {
         unsafe { proxy_record_metric(self.0, value) };
     }
 
-    /// Sets a gauge of the whole proxy, unless it is higher already.
-    pub(crate) fn raise(self, value: u64) {
-        let mut current = 0;
+    /// The value of a gauge.
+    pub(crate) fn value(self) -> u64 {
+        let mut value = 0;
         // SAFETY: the host writes a number.
-        unsafe { proxy_get_metric(self.0, &raw mut current) };
-        if current < value {
-            self.record(value);
-        }
+        unsafe { proxy_get_metric(self.0, &raw mut value) };
+        value
     }
-}
-
-/// Lines in the layout of header maps, for [`http_call`].
-pub(crate) fn encode_pairs<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Vec<u8> {
-    let size = |text: &str| u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes();
-    let count = u32::try_from(pairs.clone().count()).unwrap_or(u32::MAX);
-    let mut out = count.to_le_bytes().to_vec();
-    for (name, value) in pairs.clone() {
-        out.extend(size(name).into_iter().chain(size(value)));
-    }
-    for text in pairs.flat_map(|(name, value)| [name, value]) {
-        out.extend_from_slice(text.as_bytes());
-        out.push(0);
-    }
-    out
 }
 
 /// Starts an HTTP request of the current context and gives its token.
-/// `headers` is what [`encode_pairs`] made.
+/// `headers` is a [serialized map](sidespan_core::headers::serialized_map).
 pub(crate) fn http_call(
     cluster: &str,
     headers: &[u8],
     body: &[u8],
     timeout: Duration,
-) -> Result<u32, NotSent> {
+) -> Result<u32, DispatchError> {
     let mut token = 0;
     // A map of no pairs is their number alone.
     let trailers = 0u32.to_le_bytes();
@@ -397,7 +381,7 @@ pub(crate) fn http_call(
     };
     match status {
         OK => Ok(token),
-        BAD_ARGUMENT => Err(NotSent::NoCluster),
-        _ => Err(NotSent::NoEndpoint),
+        BAD_ARGUMENT => Err(DispatchError::NoCluster),
+        _ => Err(DispatchError::NoEndpoint),
     }
 }

@@ -1,18 +1,19 @@
-//! HTTP streams: callbacks to the tracer of their root, and back.
+//! HTTP contexts: the callbacks of one stream.
 
 use crate::context_map::{Stream, Streams};
 use crate::header_injectors::{FilterState, RequestHeaders};
-use crate::request_properties::Host;
+use crate::hostcalls;
+use crate::request_properties::RequestProperties;
 use crate::types::Map;
-use crate::{floor, hostcalls, root_context};
-use sidespan_core::headers::header_map::Extractor;
+use crate::{floor, root_context};
 use sidespan_core::propagation::settings::Carrier;
+use sidespan_runtime::stream::HttpStream;
 use std::cell::{Cell, RefCell};
 
 thread_local! {
-    /// Contexts that no request came for yet, and their roots: as good as
-    /// always the one that is about to get it. For some none ever comes, if a
-    /// filter before this one answers it.
+    /// Contexts that no request came for yet, and their roots: nearly always the
+    /// one that is about to get it. For some none ever comes, if an earlier filter
+    /// answers it.
     static CREATED: RefCell<Vec<(u32, u32)>> = RefCell::default();
     static STREAMS: RefCell<Streams> = RefCell::default();
     static SERVED: Cell<Served> = const { Cell::new(Served::Unknown) };
@@ -46,17 +47,21 @@ pub(crate) fn on_request_headers(context_id: u32) {
         return floor::on_request_headers();
     }
     if let Some(root_id) = take_created(context_id)
-        && let Some(stream) = start(root_id, true)
+        && let Some(http) = start(root_id, true).filter(HttpStream::has_work)
     {
+        let stream = Stream {
+            root_id,
+            http: Box::new(http),
+            response: None,
+        };
         STREAMS.with_borrow_mut(|streams| streams.insert(context_id, stream));
     }
 }
 
 pub(crate) fn on_request_body(context_id: u32, size: usize) {
     STREAMS.with_borrow_mut(|streams| {
-        let stream = streams.get_mut(context_id);
-        if let Some(tracer) = stream.and_then(|stream| stream.tracer.as_mut()) {
-            tracer.add_request_body(size as u64);
+        if let Some(stream) = streams.get_mut(context_id) {
+            stream.http.add_request_body(size as u64);
         }
     });
 }
@@ -67,7 +72,7 @@ pub(crate) fn on_response_headers(context_id: u32) {
         if SERVED.get() != Served::Listeners {
             stream.response = Some(hostcalls::header_pairs(Map::ResponseHeaders));
         }
-        stream.response_header.take()
+        stream.http.take_response_header()
     });
     if let Some((name, value)) = header {
         hostcalls::replace_header(Map::ResponseHeaders, &name, &value);
@@ -80,26 +85,23 @@ pub(crate) fn on_log(context_id: u32) {
     trap(b"log");
     if cfg!(feature = "floor") {
         if let Some(root_id) = take_created(context_id) {
-            root_context::with(root_id, |root| floor::on_end(root.question()));
+            root_context::with(root_id, |root| floor::on_end(&root.adapter.question));
         }
         return;
     }
-    let stream = match take_created(context_id) {
-        // A filter before this one answered the request. It went nowhere, and
-        // the host takes no header any more, but it was there.
-        Some(root_id) => start(root_id, false),
-        None => STREAMS.with_borrow_mut(|streams| streams.remove(context_id)),
+    let (root_id, http) = match take_created(context_id) {
+        // An earlier filter answered the request.
+        Some(root_id) => (root_id, start(root_id, false)),
+        None => match STREAMS.with_borrow_mut(|streams| streams.remove(context_id)) {
+            Some(stream) => (stream.root_id, Some(*stream.http)),
+            None => (0, None),
+        },
     };
     if SERVED.get() == Served::Unknown {
         SERVED.set(Served::Listeners);
     }
-    if let Some(Stream {
-        root_id,
-        tracer: Some(tracer),
-        ..
-    }) = stream
-    {
-        root_context::with(root_id, |root| root.end(*tracer));
+    if let Some(recorded) = http.and_then(|mut http| http.end()) {
+        root_context::end_stream(root_id, recorded);
     }
 }
 
@@ -110,12 +112,10 @@ pub(crate) fn on_done(context_id: u32) {
         return;
     }
     let stream = STREAMS.with_borrow_mut(|streams| streams.remove(context_id));
-    if let Some(stream) = stream {
+    if let Some(mut stream) = stream {
         SERVED.set(Served::Clusters);
-        if let Some(tracer) = stream.tracer {
-            root_context::with(stream.root_id, |root| {
-                root.end_attempt(*tracer, stream.response);
-            });
+        if let Some(recorded) = stream.http.end() {
+            root_context::end_attempt(stream.root_id, recorded, stream.response);
         }
     }
 }
@@ -124,37 +124,34 @@ pub(crate) fn on_done(context_id: u32) {
 #[cfg(feature = "trap")]
 #[allow(clippy::panic)]
 fn trap(place: &[u8]) {
+    use sidespan_core::headers::header_map::Extractor as _;
     if hostcalls::header_pairs(Map::RequestHeaders).header(b"x-trap") == Some(place) {
         panic!("as the request asked");
     }
 }
 
-/// Starts the stream whose request came, if there will be anything to do for
-/// it. A request that goes no further takes no context.
-fn start(root_id: u32, goes_on: bool) -> Option<Stream> {
+/// Starts the stream whose request came. `goes_on` says that the request is
+/// forwarded, so that it takes a context.
+fn start(root_id: u32, goes_on: bool) -> Option<HttpStream> {
     #[cfg(feature = "trap")]
     trap(b"request");
     let request = hostcalls::header_pairs(Map::RequestHeaders);
-    // A request that Envoy could not read has no headers at all.
-    request.header(b":method")?;
     root_context::with(root_id, |root| {
-        let started = match (goes_on, root.carrier()) {
-            (false, _) => root.start(&request, &Host, &mut ()),
-            (true, Carrier::Headers) => root.start(&request, &Host, &mut RequestHeaders),
+        let (source, plugin) = root.parts();
+        let name = plugin.response_header.as_deref();
+        let info = RequestProperties;
+        let mut http = HttpStream::default();
+        match (goes_on, plugin.carrier) {
+            (false, _) => http.start_answered(source, &request, &info),
+            (true, Carrier::Headers) => {
+                http.start(source, &request, &info, &mut RequestHeaders, name);
+            }
             (true, Carrier::FilterState) => {
                 let mut state = FilterState::default();
-                let started = root.start(&request, &Host, &mut state);
+                http.start(source, &request, &info, &mut state, name);
                 state.finish();
-                started
             }
-        };
-        let stream = Stream {
-            root_id,
-            response_header: root.response_header(&started.decision),
-            tracer: started.stream.map(Box::new),
-            response: None,
-        };
-        (stream.tracer.is_some() || stream.response_header.is_some()).then_some(stream)
+        }
+        http
     })
-    .flatten()
 }

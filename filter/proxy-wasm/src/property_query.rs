@@ -1,6 +1,6 @@
 //! The properties of a finished stream that one expression reads.
 
-use crate::hostcalls::Expression;
+use crate::hostcalls::{self, Expression};
 use sidespan_core::headers::serialized_map::Pairs;
 use sidespan_core::host::request_info::Direction;
 use std::cell::Cell;
@@ -100,7 +100,7 @@ impl Question {
         }
     }
 
-    pub(crate) fn ask(&self, only_what_decides: bool) -> Option<Answer> {
+    pub(crate) fn ask(&self, only_what_decides: bool) -> Option<PropertyValues> {
         let expression = match only_what_decides {
             true => self.decisive.as_ref()?,
             false => self.whole.as_ref()?,
@@ -109,7 +109,7 @@ impl Question {
             self.skip.set(left);
             return None;
         }
-        let answer = expression.evaluate().and_then(Answer::read);
+        let answer = expression.evaluate().and_then(PropertyValues::read);
         let skip = match answer {
             Some(_) => 0,
             None => (self.next_skip.get() * 2 + 1).min(Self::MAX_SKIP),
@@ -120,12 +120,12 @@ impl Question {
 }
 
 /// The values, in the order of [`ASKED`].
-pub(crate) struct Answer {
+pub(crate) struct PropertyValues {
     bytes: Vec<u8>,
     places: [Range<usize>; ASKED.len()],
 }
 
-impl Answer {
+impl PropertyValues {
     /// `None` of an empty list, which is none of ours.
     fn read(bytes: Vec<u8>) -> Option<Self> {
         let mut places = [const { 0..0 }; ASKED.len()];
@@ -170,4 +170,9 @@ const DIRECTIONS: [(u8, Direction); 3] = [
 pub(crate) fn direction_of(bytes: &[u8]) -> Direction {
     let found = DIRECTIONS.iter().find(|(n, _)| bytes.first() == Some(n));
     found.map_or(Direction::Unspecified, |(_, direction)| *direction)
+}
+
+/// That of the current stream's listener: a root can serve several.
+pub(crate) fn direction() -> Direction {
+    direction_of(&hostcalls::property("xds\0listener_direction").unwrap_or_default())
 }

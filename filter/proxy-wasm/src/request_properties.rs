@@ -1,14 +1,14 @@
 //! What the host knows of a request beside its headers.
 
-use crate::{hostcalls, stream_properties};
+use crate::{hostcalls, property_query};
 use sidespan_core::host::request_info::{Direction, RequestInfo};
 
 /// What the host knows of the current stream, whose request came.
-pub(crate) struct Host;
+pub(crate) struct RequestProperties;
 
-impl RequestInfo for Host {
+impl RequestInfo for RequestProperties {
     fn listener_direction(&self) -> Direction {
-        stream_properties::direction()
+        property_query::direction()
     }
 
     fn now(&self) -> u64 {

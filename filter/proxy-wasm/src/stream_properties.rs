@@ -4,7 +4,7 @@
 //! same whether it is for one property or for ten, and each answer little.
 
 use crate::hostcalls;
-use crate::property_query::{Answer, Asked, DECISIVE, Question, direction_of, number_of};
+use crate::property_query::{Asked, DECISIVE, PropertyValues, Question, direction_of, number_of};
 use crate::types::Map;
 use sidespan_core::headers::header_map::Extractor;
 use sidespan_core::headers::serialized_map::Pairs;
@@ -14,16 +14,19 @@ use sidespan_core::host::response_info::{End, MetadataKind, ResponseInfo};
 use sidespan_core::protobuf::envoy_struct as document;
 use sidespan_core::recording::deferrable::Deferrable;
 use sidespan_core::recording::stream::StreamTracer;
+use sidespan_runtime::worker::StoredResponse;
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::time::Duration;
 
-impl From<Answer> for Ended<'_> {
+impl StoredResponse for PropertyValues {
+    type Response = Ended<'static>;
+
     /// A stream about which there is nothing else to be asked.
-    fn from(answer: Answer) -> Self {
-        Self {
-            whole: OnceCell::from(Some(answer)),
-            ..Self::new(None, true)
+    fn restore(self) -> Ended<'static> {
+        Ended {
+            whole: OnceCell::from(Some(self)),
+            ..Ended::new(None, true)
         }
     }
 }
@@ -36,8 +39,8 @@ pub(crate) struct Ended<'a> {
     is_sampled: bool,
     /// The stream is an attempt that an upstream filter saw.
     is_attempt: bool,
-    decisive: OnceCell<Option<Answer>>,
-    whole: OnceCell<Option<Answer>>,
+    decisive: OnceCell<Option<PropertyValues>>,
+    whole: OnceCell<Option<PropertyValues>>,
     headers: OnceCell<Pairs>,
     trailers: OnceCell<Pairs>,
     /// Of the request, the route, the cluster and the host.
@@ -74,11 +77,6 @@ fn tls_peer_of(end: End) -> (&'static str, Asked) {
     }
 }
 
-/// That of the current stream's listener: a root can serve several.
-pub(crate) fn direction() -> Direction {
-    direction_of(&hostcalls::property("xds\0listener_direction").unwrap_or_default())
-}
-
 impl<'a> Ended<'a> {
     /// Of a stream that was not sampled as little is asked as can be.
     pub(crate) fn new(question: Option<&'a Question>, is_sampled: bool) -> Self {
@@ -104,7 +102,7 @@ impl<'a> Ended<'a> {
         }
     }
 
-    fn answer(&self, asked: Asked) -> Option<&Answer> {
+    fn answer(&self, asked: Asked) -> Option<&PropertyValues> {
         let is_decisive = (asked as usize) < DECISIVE && !self.is_sampled;
         let cell = match is_decisive {
             true => &self.decisive,
@@ -115,7 +113,7 @@ impl<'a> Ended<'a> {
     }
 
     /// Takes the answer, if it says all that there is to know of this stream.
-    pub(crate) fn take_settled(&mut self, stream: &StreamTracer) -> Option<Answer> {
+    pub(crate) fn take_settled(&mut self, stream: &StreamTracer) -> Option<PropertyValues> {
         let is_answered = self.is_sampled && self.answer(Asked::Status)?.is_short();
         let is_deferrable = is_answered && Deferrable::read(stream, self).is_some();
         match is_deferrable {

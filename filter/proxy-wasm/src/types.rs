@@ -34,12 +34,3 @@ pub(crate) enum MetricType {
     Gauge = 1,
     Histogram = 2,
 }
-
-/// Why a call was not sent.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum NotSent {
-    /// There is no such cluster.
-    NoCluster,
-    /// It failed at once: none of its endpoints would take it.
-    NoEndpoint,
-}

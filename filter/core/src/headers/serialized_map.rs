@@ -31,6 +31,21 @@ impl Pairs {
     }
 }
 
+/// Serializes header lines.
+pub fn serialize<'a>(lines: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Vec<u8> {
+    let size = |text: &str| u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes();
+    let count = u32::try_from(lines.clone().count()).unwrap_or(u32::MAX);
+    let mut out = count.to_le_bytes().to_vec();
+    for (name, value) in lines.clone() {
+        out.extend(size(name).into_iter().chain(size(value)));
+    }
+    for text in lines.flat_map(|(name, value)| [name, value]) {
+        out.extend_from_slice(text.as_bytes());
+        out.push(0);
+    }
+    out
+}
+
 /// See [`Pairs::places`].
 pub struct Places<'a> {
     sizes: std::slice::Iter<'a, [u8; 8]>,
