@@ -1,7 +1,7 @@
 # Sidespan. `make help` lists what there is.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help run example test test-unit test-e2e test-istio check bench bench-core fuzz validate schema w3c live-check soak wasm module trap floor image envoy clean
+.PHONY: help run example test test-unit test-e2e test-istio check bench bench-core fuzz validate schema w3c live-check soak wasm module fault-injection floor image envoy clean
 
 # Seconds of each fuzz target.
 FUZZ_SECONDS ?= 20
@@ -18,13 +18,13 @@ run: wasm envoy ## A small mesh of four Envoys that prints its traces; ONCE=1 en
 example: wasm envoy ## One of examples/, by NAME=
 	@cargo run --quiet --locked -p sidespan-harness --bin example -- $(NAME)
 
-test: wasm module trap envoy ## Everything that proves it: units, tables, properties, real Envoys (ENVOY_VERSION=1.38.2 for another)
+test: wasm module fault-injection envoy ## Everything that proves it: units, tables, properties, real Envoys (ENVOY_VERSION=1.38.2 for another)
 	@cargo test --quiet --locked --workspace --exclude sidespan-proxy-wasm --exclude sidespan-dynamic-module
 
 test-unit: ## What needs no Envoy
 	@cargo test --quiet --locked -p sidespan-core
 
-test-e2e: wasm module trap envoy ## What needs one
+test-e2e: wasm module fault-injection envoy ## What needs one
 	@cargo test --quiet --locked -p sidespan-e2e
 
 test-istio: ## Istio's own control plane on istio/, and real Envoys on what it makes; needs Go
@@ -66,9 +66,9 @@ module: ## dist/libsidespan.so, the native module
 image: wasm ## dist/image, an OCI image of it, and its digest
 	@./filter/proxy-wasm/image.py
 
-trap: wasm module
-	@./filter/proxy-wasm/build.sh trap
-	@./filter/dynamic-module/build.sh trap
+fault-injection: wasm module
+	@./filter/proxy-wasm/build.sh fault-injection
+	@./filter/dynamic-module/build.sh fault-injection
 
 floor: wasm module
 	@./filter/proxy-wasm/build.sh floor

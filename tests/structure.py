@@ -52,12 +52,14 @@ LAYERS = {
         "workers",
         "stale_documents",
         "worker",
+        "process",
         "stream",
         "configuration",
         "log_throttle",
         "metrics",
         "dispatch",
         "shared_state",
+        "fault_injection",
     ],
     "proxy-wasm": [
         "callbacks",
@@ -75,12 +77,32 @@ LAYERS = {
         "hostcalls",
         "types",
     ],
+    "dynamic-module": [
+        "hooks",
+        "http_filter",
+        "tracer",
+        "filter_config",
+        "floor",
+        "export",
+        "metrics",
+        "documents",
+        "logger",
+        "attempt",
+        "stream_properties",
+        "request_properties",
+        "metadata_types",
+        "envoy_1_38",
+        "node",
+        "envoy",
+        "system",
+    ],
     "validate": ["surroundings", "document", "find", "node", "yaml", "report"],
 }
 # Files that may hold `unsafe`: those at the bottom call the host, those at the
 # top are called by it.
 UNSAFE = {
     "proxy-wasm": ["callbacks.rs", "hostcalls.rs"],
+    "dynamic-module": ["hooks", "envoy"],
 }
 # What each package of the workspace may depend on within it.
 PACKAGES = {
@@ -89,7 +111,7 @@ PACKAGES = {
     "sidespan-config": {"sidespan-core"},
     "sidespan-runtime": {"sidespan-core", "sidespan-config"},
     "sidespan-proxy-wasm": {"sidespan-core", "sidespan-runtime"},
-    "sidespan-dynamic-module": {"sidespan-core", "sidespan-config"},
+    "sidespan-dynamic-module": {"sidespan-core", "sidespan-config", "sidespan-runtime"},
     "sidespan-validate": {"sidespan-config"},
     "sidespan-harness": set(),
     "sidespan-bench": {"sidespan-harness"},

@@ -5,7 +5,10 @@
 //! Addresses of the downstream are never asked for: a stream that Envoy started
 //! itself has none, and Envoy 1.38 to 1.40 crashes then.
 
-use crate::ffi::{Attribute, Map, Stream, Version, version};
+use crate::envoy::abi::Map;
+use crate::envoy::attributes::Attribute;
+use crate::envoy::http_filter::Stream;
+use crate::envoy::version::{Version, version};
 use sidespan_core::headers::header_map::Extractor;
 use sidespan_core::host::request_info::Direction;
 use sidespan_core::host::response_flags::ResponseFlags;

@@ -3,9 +3,12 @@
 //! It decides nothing, and the span is always the same. For a build of which the
 //! bench tells what that costs.
 
-use crate::environment;
-use crate::exporter::{Exporter, now, seed, worker};
-use crate::ffi::{Map, Stream, TraceContext};
+use crate::envoy::abi::Map;
+use crate::envoy::http_filter::Stream;
+use crate::envoy::tracer::TraceContext;
+use crate::export::worker::WorkerExporter;
+use crate::node;
+use crate::system::{now, seed, worker};
 use sidespan_core::config::Config;
 use sidespan_core::context::id_generator::IdGenerator;
 use sidespan_core::headers::header_map::{Extractor, Injector};
@@ -14,7 +17,6 @@ use sidespan_core::host::response_info::ResponseInfo;
 use sidespan_core::recording::envoy_tracer::SpanTagger;
 use sidespan_core::recording::stream::Ended;
 use std::hint::black_box;
-use std::sync::Arc;
 
 const CONTEXT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -57,15 +59,15 @@ const TAGS: [(&[u8], &[u8]); 11] = [
 pub(crate) struct Floor {
     is_sampled: bool,
     span: Option<Ended>,
-    exporter: Arc<Exporter>,
+    exporter: WorkerExporter,
 }
 
 impl Floor {
-    pub(crate) fn new(config: &Config, exporter: &Arc<Exporter>) -> Self {
+    pub(crate) fn new(config: &Config, exporter: &WorkerExporter) -> Self {
         let tagger = SpanTagger::new(
             config.propagator.clone(),
             config.span.clone(),
-            environment::process(),
+            node::process(),
         );
         let mut ids = IdGenerator::new(seed());
         let (mut span, _) = tagger.start(&mut ids, &Request, true, now());
@@ -75,7 +77,7 @@ impl Floor {
         Self {
             is_sampled: !config.sampler.root.is_off(),
             span: tagger.end(span),
-            exporter: Arc::clone(exporter),
+            exporter: exporter.clone(),
         }
     }
 

@@ -4,30 +4,35 @@
 //! It has no way to send anything: its spans go out by way of any
 //! configuration of the filter that the process has.
 
-use crate::document::{self, Held, Place};
-use crate::environment;
-use crate::exporter::{self, Exporter, Told, now, seed, worker};
-use crate::ffi::{self, LogLevel, TraceContext};
+use crate::documents::{self, Held, Place};
+use crate::envoy::process;
+use crate::envoy::tracer::{TraceContext, TracerConfig as EnvoyConfig};
+use crate::export::hosts;
+use crate::export::state::report_document;
+use crate::export::worker::WorkerExporter;
 use crate::floor::Floor;
-use crate::per_worker::PerWorker;
-use crate::stats::Metrics;
+use crate::metrics::ConfigMetrics;
+use crate::node;
+use crate::system::{now, seed, worker};
 use sidespan_core::context::id_generator::IdGenerator;
-#[cfg(feature = "trap")]
-use sidespan_core::headers::header_map::Extractor;
+use sidespan_core::headers::header_map::Extractor as _;
 use sidespan_core::recording::envoy_span::TaggedSpan;
 use sidespan_core::recording::envoy_tracer::SpanTagger;
 use sidespan_core::stats::Stat;
+use sidespan_runtime::fault_injection;
+use sidespan_runtime::process::per_worker::PerWorker;
+use sidespan_runtime::process::worker_queues::FinishedItem;
 use std::sync::Arc;
 
 /// A configuration of the tracer. One without a document makes no spans.
 pub(crate) struct TracerConfig {
-    envoy: ffi::TracerConfig,
+    envoy: EnvoyConfig,
     tracing: Option<Tracing>,
     _document: Held,
 }
 
 struct Tracing {
-    exporter: Arc<Exporter>,
+    exporter: WorkerExporter,
     tagger: Arc<SpanTagger>,
     ids: PerWorker<IdGenerator>,
     /// In a build that does no more than that.
@@ -73,28 +78,26 @@ const IGNORED: [(&str, &str); 9] = [
 
 /// Takes a configuration; main thread. `None` makes Envoy refuse it, which
 /// only who validates wants.
-pub(crate) fn on_config(
-    envoy: ffi::TracerConfig,
-    name: &str,
-    text: &[u8],
-) -> Option<Box<TracerConfig>> {
-    let metrics = Metrics::define(&envoy);
-    let (config, held) = document::read(Place::tracer(name), text)?;
+pub(crate) fn on_config(envoy: EnvoyConfig, name: &str, text: &[u8]) -> Option<Box<TracerConfig>> {
+    let metrics = ConfigMetrics::define(&envoy);
+    let loaded = documents::load(Place::tracer(name), text);
+    report_document(loaded.is_newly_rejected, loaded.warning);
+    let (config, held) = loaded.accepted?;
     let tracing = config.map(|config| {
         warn_of_ignored(text);
-        let exporter = exporter::exporter(&config);
+        let exporter = WorkerExporter::of(config.delivery());
         Tracing {
             floor: cfg!(feature = "floor").then(|| Floor::new(&config, &exporter)),
             exporter,
-            ids: PerWorker::new(|| IdGenerator::new(seed())),
+            ids: PerWorker::new(process::workers(), || IdGenerator::new(seed())),
             tagger: Arc::new(SpanTagger::new(
                 config.propagator,
                 config.span,
-                environment::process(),
+                node::process(),
             )),
         }
     });
-    exporter::join_tracer(envoy, metrics);
+    hosts::register_tracer(envoy, metrics);
     Some(Box::new(TracerConfig {
         envoy,
         tracing,
@@ -107,16 +110,13 @@ fn warn_of_ignored(document: &[u8]) {
     let is_there = |(key, _): &&(&str, &str)| document.pointer(key).is_some();
     for (key, instead) in IGNORED.iter().filter(is_there) {
         let key = key.trim_start_matches('/').replace('/', ".");
-        ffi::log(
-            LogLevel::Warn,
-            &format!("sidespan: {key} has no effect in a tracer, {instead}"),
-        );
+        log::warn!("{key} has no effect in a tracer, {instead}");
     }
 }
 
 /// A configuration goes.
 pub(crate) fn on_config_end(config: &TracerConfig) {
-    exporter::leave_tracer(config.envoy);
+    hosts::unregister_tracer(config.envoy);
 }
 
 /// A span, as Envoy holds it.
@@ -133,11 +133,9 @@ impl TracerConfig {
     /// Starts the span of a request. Without a document there is none.
     pub(crate) fn start(&self, context: &TraceContext, is_sampled: bool) -> Option<Span> {
         let tracing = self.tracing.as_ref()?;
-        #[cfg(feature = "trap")]
-        {
-            crate::trap::at(b"span", context.header(b"x-trap"));
-            crate::trap::in_next_span(context.header(b"x-trap"));
-        }
+        let fault = || context.header(fault_injection::HEADER);
+        fault_injection::at(b"span", fault);
+        fault_injection::arm_span(fault);
         let worker = worker();
         if cfg!(feature = "floor")
             && let Some(floor) = &tracing.floor
@@ -193,8 +191,8 @@ impl TracerConfig {
             && tagged.is_sampled()
             && let Some(tracing) = &self.tracing
         {
-            let told = Told::Span(Arc::clone(&tracing.tagger), tagged);
-            tracing.exporter.tell(span.worker, told, now());
+            let item = FinishedItem::Span(Arc::clone(&tracing.tagger), tagged);
+            tracing.exporter.defer(span.worker, item, now());
         }
     }
 }

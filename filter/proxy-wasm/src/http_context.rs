@@ -81,8 +81,6 @@ pub(crate) fn on_response_headers(context_id: u32) {
 
 /// The stream has ended.
 pub(crate) fn on_log(context_id: u32) {
-    #[cfg(feature = "trap")]
-    trap(b"log");
     if cfg!(feature = "floor") {
         if let Some(root_id) = take_created(context_id) {
             root_context::with(root_id, |root| floor::on_end(&root.adapter.question));
@@ -120,21 +118,9 @@ pub(crate) fn on_done(context_id: u32) {
     }
 }
 
-/// Panics if the request asks for it.
-#[cfg(feature = "trap")]
-#[allow(clippy::panic)]
-fn trap(place: &[u8]) {
-    use sidespan_core::headers::header_map::Extractor as _;
-    if hostcalls::header_pairs(Map::RequestHeaders).header(b"x-trap") == Some(place) {
-        panic!("as the request asked");
-    }
-}
-
 /// Starts the stream whose request came. `goes_on` says that the request is
 /// forwarded, so that it takes a context.
 fn start(root_id: u32, goes_on: bool) -> Option<HttpStream> {
-    #[cfg(feature = "trap")]
-    trap(b"request");
     let request = hostcalls::header_pairs(Map::RequestHeaders);
     root_context::with(root_id, |root| {
         let (source, plugin) = root.parts();

@@ -44,7 +44,7 @@ pub(crate) struct Ended<'a> {
     headers: OnceCell<Pairs>,
     trailers: OnceCell<Pairs>,
     /// Of the request, the route, the cluster and the host.
-    metadata: [OnceCell<Option<Vec<u8>>>; 4],
+    pub(crate) metadata: [OnceCell<Option<Vec<u8>>>; 4],
 }
 
 fn text_of(bytes: Vec<u8>) -> Option<Cow<'static, str>> {

@@ -12,12 +12,15 @@
 //! ```
 //!
 //! [`worker`] and [`workers`] serve a host whose workers share nothing, as VMs of
-//! proxy-wasm.
+//! proxy-wasm. [`process`] serves one whose workers share memory and export
+//! through the main thread, as Envoy's dynamic modules do.
 
 pub mod configuration;
 pub mod dispatch;
+pub mod fault_injection;
 pub mod log_throttle;
 pub mod metrics;
+pub mod process;
 pub mod shared_state;
 mod stale_documents;
 pub mod stream;

@@ -1,5 +1,6 @@
 //! The life of an HTTP stream, from its creation to its end.
 
+use crate::fault_injection::{self, Armed};
 use sidespan_core::headers::header_map::{Extractor, Injector};
 use sidespan_core::host::request_info::RequestInfo;
 use sidespan_core::recording::stream::StreamTracer;
@@ -10,6 +11,7 @@ use sidespan_core::source::SpanSource;
 pub struct HttpStream {
     state: State,
     response_header: Option<(String, String)>,
+    fault: Armed,
 }
 
 // Within the stream, so that it is no allocation of its own.
@@ -40,6 +42,9 @@ impl HttpStream {
         response_header: Option<&str>,
     ) {
         self.state = State::Untraced;
+        let fault = || request.header(fault_injection::HEADER);
+        fault_injection::at(b"request", fault);
+        self.fault = Armed::read(b"log", fault);
         // A request that Envoy could not read has no headers at all.
         if request.header(b":method").is_none() {
             return;
@@ -69,9 +74,14 @@ impl HttpStream {
         matches!(self.state, State::Created)
     }
 
+    /// Whether something is recorded of the stream.
+    pub fn is_recorded(&self) -> bool {
+        matches!(self.state, State::Recorded(_))
+    }
+
     /// Whether there is anything to do for the stream later.
     pub fn has_work(&self) -> bool {
-        matches!(self.state, State::Recorded(_)) || self.response_header.is_some()
+        self.is_recorded() || self.response_header.is_some()
     }
 
     /// Lets the stream go on untraced, after a fault of our own.
@@ -93,6 +103,7 @@ impl HttpStream {
 
     /// Ends the stream. Returns what was recorded of it, the first time.
     pub fn end(&mut self) -> Option<StreamTracer> {
+        self.fault.trip();
         match std::mem::replace(&mut self.state, State::Untraced) {
             State::Recorded(stream) => Some(stream),
             State::Created | State::Untraced => None,

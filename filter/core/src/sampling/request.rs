@@ -13,7 +13,7 @@ pub struct Request<'a, H, I> {
     pub head: RequestHead<'a>,
     /// What the host knows beside them.
     pub info: &'a I,
-    direction: OnceCell<Direction>,
+    pub(crate) direction: OnceCell<Direction>,
     now: OnceCell<u64>,
 }
 

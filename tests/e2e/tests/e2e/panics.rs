@@ -4,7 +4,7 @@
 use crate::module::stage::{PATIENCE, Stage};
 use harness::{client, load};
 
-const TRAPPING: &str = "build/trap";
+const TRAPPING: &str = "build/fault-injection";
 
 fn stage(workers: u32) -> Stage {
     Stage::edge_with(|edge| {

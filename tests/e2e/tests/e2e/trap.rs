@@ -7,7 +7,7 @@ use harness::{Upstream, client, eventually};
 use std::net::SocketAddr;
 use std::thread;
 
-const TRAPPING: &str = "build/sidespan-trap.wasm";
+const TRAPPING: &str = "build/sidespan-fault-injection.wasm";
 
 /// What requests got.
 #[derive(Debug, PartialEq, Eq)]
