@@ -118,10 +118,19 @@ impl Delivery {
         queue(&self.exporter, limits)
     }
 
-    /// Takes what a worker's queue has into its own, as far as there is room.
+    /// Takes what a worker's queue has, as far as there is space. Returns the rest:
+    /// there may be space for it once [`next_callout`](Self::next_callout) has taken
+    /// the batches that are full now.
+    pub fn merge(&mut self, outbox: BatchSpanProcessor) -> Option<BatchSpanProcessor> {
+        let rest = self.queue.take_in(outbox);
+        (rest.queued_spans() > 0).then_some(rest)
+    }
+
+    /// Takes what a worker's queue has, as far as there is space, and drops the
+    /// rest.
     pub fn take_in(&mut self, outbox: BatchSpanProcessor) {
-        let refused = self.queue.take_in(outbox);
-        self.stats.add(Stat::SpansDroppedQueueFull, refused as u64);
+        let rest = self.queue.take_in(outbox).queued_spans();
+        self.stats.add(Stat::SpansDroppedQueueFull, rest as u64);
     }
 
     /// How long the host may wait with the next [`on_tick`](Self::on_tick):

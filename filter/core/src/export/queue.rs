@@ -161,17 +161,17 @@ impl BatchSpanProcessor {
     }
 
     /// Takes what another queue has, of which nothing was taken yet, as far as
-    /// there is room; gives the number of spans that it has none for.
-    pub(crate) fn take_in(&mut self, mut other: Self) -> usize {
+    /// there is space. Returns the other queue with the spans that have none.
+    pub(crate) fn take_in(&mut self, mut other: Self) -> Self {
         other.close();
-        let mut refused = 0;
-        for batch in other.ready {
-            refused += self.take_in_batch(batch);
+        (other.queued_spans, other.queued_bytes) = (0, 0);
+        for batch in std::mem::take(&mut other.ready) {
+            self.take_in_batch(batch, &mut other);
         }
-        refused
+        other
     }
 
-    fn take_in_batch(&mut self, batch: Batch) -> usize {
+    fn take_in_batch(&mut self, batch: Batch, rest: &mut Self) {
         let is_full = batch.count >= self.config.max_export_batch_size;
         if is_full
             && self.queued_spans + batch.count <= self.config.max_queue_size
@@ -179,16 +179,12 @@ impl BatchSpanProcessor {
         {
             self.enter(&batch);
             self.ready.push_back(batch);
-            return 0;
+            return;
         }
-        let mut refused = 0;
         for span in scope_spans(batch.spans()) {
-            match self.room(span.len(), batch.opened_unix_nanos) {
-                Ok(encoded) => {
-                    encoded.extend_from_slice(span);
-                    self.has_grown();
-                }
-                Err(_) => refused += 1,
+            if self.append(span, batch.opened_unix_nanos).is_err() {
+                // The other queue had it, and has space for it.
+                let _ = rest.append(span, batch.opened_unix_nanos);
             }
         }
         // It may be older than what was here.
@@ -196,7 +192,14 @@ impl BatchSpanProcessor {
             let opened = &mut self.open.opened_unix_nanos;
             *opened = batch.opened_unix_nanos.min(*opened);
         }
-        refused
+    }
+
+    /// Adds an encoded span to the open batch.
+    fn append(&mut self, span: &[u8], end_unix_nanos: u64) -> Result<(), Refusal> {
+        let encoded = self.room(span.len(), end_unix_nanos)?;
+        encoded.extend_from_slice(span);
+        self.has_grown();
+        Ok(())
     }
 
     /// Time goes by: the open batch goes if it has waited for the schedule's

@@ -5,6 +5,7 @@ use crate::export::publish::publish;
 use crate::export::state::with_state;
 use crate::export::wakeup::WAKEUP;
 use crate::system::now;
+use sidespan_runtime::process::calls::Response;
 use sidespan_runtime::process::per_worker::lock;
 use std::cell::Cell;
 use std::sync::{Mutex, MutexGuard};
@@ -66,33 +67,31 @@ pub(crate) fn leave_old_hosts(now: u64) {
     }
 }
 
+fn with_response(host: Config, stream: u64, f: impl FnOnce(&mut Response)) {
+    with_state(|state| state.exports.response(host, stream).map(f));
+}
+
 /// The headers of a response.
 pub(crate) fn on_headers(host: Config, stream: u64, headers: &[(&[u8], &[u8])]) {
-    with_state(|state| {
-        state.exports.add_response_headers(host, stream, headers);
-    });
+    with_response(host, stream, |response| response.set_headers(headers));
 }
 
 /// A part of its body.
 pub(crate) fn on_data(host: Config, stream: u64, data: &[u8]) {
-    with_state(|state| state.exports.add_response_body(host, stream, data));
+    with_response(host, stream, |response| response.add_body(data));
 }
 
 /// Its trailers.
 pub(crate) fn on_trailers(host: Config, stream: u64, trailers: &[(&[u8], &[u8])]) {
-    with_state(|state| {
-        state.exports.add_response_trailers(host, stream, trailers);
-    });
+    with_response(host, stream, |response| response.set_trailers(trailers));
 }
 
 /// A response is complete, or was reset before.
 pub(crate) fn on_end(host: Config, stream: u64, is_complete: bool) {
     WAKEUP.wake_in(Duration::from_secs(1));
     let now = now();
-    let end = |is_complete| {
-        with_state(|state| state.exports.end_response(host, stream, is_complete, now))
-    };
-    if !end(is_complete) {
+    let is_known = with_state(|state| state.exports.end_response(host, stream, is_complete, now));
+    if !is_known {
         return;
     }
     send(now);

@@ -22,6 +22,9 @@ pub(crate) fn on_turn() {
     with_state(|state| state.exports.collect(now));
     leave_old_hosts(now);
     send(now);
+    if with_state(|state| state.exports.collect_rest()) {
+        send(now);
+    }
     let wait = with_state(|state| {
         publish(state, now);
         state.exports.end_orphans(now);
@@ -40,6 +43,7 @@ pub(crate) fn on_turn_without_host() {
         if state.hosts.is_empty() && !state.tracers.is_empty() {
             WAKEUP.wake_in(Duration::from_secs(1));
             state.exports.collect(now);
+            state.exports.collect_rest();
             state.exports.unpublished.clear_export_times();
             publish(state, now);
             state.exports.throttle().warn_once(

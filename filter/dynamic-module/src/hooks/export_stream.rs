@@ -6,7 +6,7 @@ use crate::export::{calls, turn};
 use sidespan_runtime::process::panic_guard;
 use std::ffi::c_void;
 
-/// The exporter's turn, by [`Scheduler::commit`]; main thread.
+/// The exporter's turn, by [`Scheduler::commit`](crate::envoy::scheduler::Scheduler::commit); main thread.
 #[unsafe(no_mangle)]
 extern "C" fn envoy_dynamic_module_on_http_filter_config_scheduled(
     _config: ConfigPtr,

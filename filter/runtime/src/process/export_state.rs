@@ -1,13 +1,15 @@
 //! The exporters of a process, on its main thread, fed by all workers.
 
-use crate::dispatch::{DispatchError, MAX_RESPONSE_BODY};
+use crate::dispatch::DispatchError;
 use crate::log_throttle::LogThrottle;
+use crate::process::calls::{Call, Calls, Response};
 use crate::process::unpublished::Unpublished;
 use crate::process::worker_queues::{WorkerQueue, WorkerQueues};
 use crate::shared_state::ProcessState;
 use sidespan_core::context::id_generator::IdGenerator;
 use sidespan_core::export::callout::{Callout, CalloutId, CalloutOutcome, Target};
 use sidespan_core::export::pipeline::{Delivery, DeliveryConfig};
+use sidespan_core::export::queue::BatchSpanProcessor;
 use sidespan_core::host::environment::Environment;
 use sidespan_core::stats::Level;
 use std::sync::Arc;
@@ -23,7 +25,7 @@ pub struct ExportState<H> {
     /// The newest last.
     hosts: Vec<H>,
     exporters: Vec<Exporter>,
-    calls: Vec<Call<H>>,
+    calls: Calls<H>,
     log_state: ProcessState,
     ids: IdGenerator,
     /// What was counted and not published yet.
@@ -35,24 +37,11 @@ struct Exporter {
     config: DeliveryConfig,
     queues: Arc<WorkerQueues>,
     delivery: Delivery,
+    /// What workers had, and the queue has no space for yet.
+    rest: Vec<BatchSpanProcessor>,
     /// Nobody feeds it any more.
     is_ending: bool,
 }
-
-/// An export under way, and as much of the response as came.
-#[derive(Debug)]
-struct Call<H> {
-    host: H,
-    stream: u64,
-    queues: Arc<WorkerQueues>,
-    id: CalloutId,
-    began_unix_nanos: u64,
-    headers: Lines,
-    body: Vec<u8>,
-    trailers: Lines,
-}
-
-type Lines = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// A request that a host must send.
 #[derive(Debug)]
@@ -66,20 +55,13 @@ pub struct Dispatch<H> {
     queues: Arc<WorkerQueues>,
 }
 
-fn borrowed(lines: &Lines) -> Vec<(&[u8], &[u8])> {
-    lines
-        .iter()
-        .map(|(name, value)| (&**name, &**value))
-        .collect()
-}
-
 impl<H: Copy + PartialEq> ExportState<H> {
     /// No exporter. `seed` is 32 bytes of entropy.
     pub fn new(seed: [u8; 32]) -> Self {
         Self {
             hosts: Vec::new(),
             exporters: Vec::new(),
-            calls: Vec::new(),
+            calls: Calls::default(),
             log_state: ProcessState::default(),
             ids: IdGenerator::new(seed),
             unpublished: Unpublished::default(),
@@ -108,15 +90,16 @@ impl<H: Copy + PartialEq> ExportState<H> {
         if let Some(exporter) = self.exporters.iter().find(same) {
             return Arc::clone(&exporter.queues);
         }
-        // The document's limits are for each worker, and here all share them. A
-        // turn merges the queues of all workers before the open batch, which one
-        // more queue holds, can leave in an export.
+        // The document's limits are for each worker, and here all share them.
         let mut shared_by_all = config.clone();
         let batch = &mut shared_by_all.batch;
-        for limit in [&mut batch.max_queue_size, &mut batch.max_queue_bytes] {
-            *limit = limit.saturating_mul(workers.saturating_add(1));
+        for limit in [
+            &mut batch.max_queue_size,
+            &mut batch.max_queue_bytes,
+            &mut batch.max_concurrent_exports,
+        ] {
+            *limit = limit.saturating_mul(workers);
         }
-        batch.max_concurrent_exports = batch.max_concurrent_exports.saturating_mul(workers);
         let delivery = Delivery::new(shared_by_all, environment);
         let throttle = LogThrottle::new(&self.log_state, "");
         for warning in delivery.warnings() {
@@ -127,6 +110,7 @@ impl<H: Copy + PartialEq> ExportState<H> {
             config,
             queues: Arc::clone(&queues),
             delivery,
+            rest: Vec::new(),
             is_ending: false,
         });
         queues
@@ -149,11 +133,7 @@ impl<H: Copy + PartialEq> ExportState<H> {
         let Some(index) = self.hosts.iter().position(|known| *known == host) else {
             return false;
         };
-        let (gone, left): (Vec<_>, Vec<_>) = std::mem::take(&mut self.calls)
-            .into_iter()
-            .partition(|call| call.host == host);
-        self.calls = left;
-        for call in gone {
+        for call in self.calls.take(|call| call.host == host) {
             self.requeue(&call, now);
         }
         if self.hosts.len() == 1 && !keeps_spans {
@@ -170,13 +150,16 @@ impl<H: Copy + PartialEq> ExportState<H> {
         }
     }
 
-    /// Takes what workers have, and lets time go by.
+    /// Takes what workers have as far as there is space, and lets time go by. After
+    /// the exports that are ready, [`collect_rest`](Self::collect_rest) takes the
+    /// rest.
     pub fn collect(&mut self, now: u64) {
         for exporter in &mut self.exporters {
             let Exporter {
                 config,
                 queues,
                 delivery,
+                rest,
                 ..
             } = exporter;
             let mut filled = Vec::new();
@@ -185,11 +168,24 @@ impl<H: Copy + PartialEq> ExportState<H> {
                 |queue| filled.push(queue),
             );
             for mut queue in filled {
-                delivery.take_in(queue.queue);
+                rest.extend(delivery.merge(queue.queue));
                 delivery.stats().add_all(&mut queue.stats);
             }
             delivery.on_tick(now);
         }
+    }
+
+    /// Takes the rest of what workers had. What has no space now is dropped, and
+    /// counted. Returns whether there was a rest.
+    pub fn collect_rest(&mut self) -> bool {
+        let mut has_rest = false;
+        for exporter in &mut self.exporters {
+            for rest in exporter.rest.drain(..) {
+                exporter.delivery.take_in(rest);
+                has_rest = true;
+            }
+        }
+        has_rest
     }
 
     /// Returns the next export that is ready and may be under way. What the host
@@ -221,59 +217,26 @@ impl<H: Copy + PartialEq> ExportState<H> {
             ..
         } = dispatch;
         match started {
-            Ok(stream) => self.calls.push(Call {
-                host,
-                stream,
-                queues,
-                id: callout.id,
-                began_unix_nanos: now,
-                headers: Lines::new(),
-                body: Vec::new(),
-                trailers: Lines::new(),
-            }),
+            Ok(stream) => self.calls.add(host, stream, queues, callout.id, now),
             Err(error) => self.end_export(&queues, callout.id, error.into(), now),
         }
     }
 
-    fn call(&mut self, host: H, stream: u64) -> Option<&mut Call<H>> {
-        let mut calls = self.calls.iter_mut();
-        calls.find(|call| call.host == host && call.stream == stream)
-    }
-
-    /// The headers of a response.
-    pub fn add_response_headers(&mut self, host: H, stream: u64, headers: &[(&[u8], &[u8])]) {
-        if let Some(call) = self.call(host, stream) {
-            call.headers = owned(headers);
-        }
-    }
-
-    /// A part of its body.
-    pub fn add_response_body(&mut self, host: H, stream: u64, data: &[u8]) {
-        if let Some(call) = self.call(host, stream) {
-            let room = MAX_RESPONSE_BODY.saturating_sub(call.body.len());
-            call.body.extend(data.iter().take(room));
-        }
-    }
-
-    /// Its trailers.
-    pub fn add_response_trailers(&mut self, host: H, stream: u64, trailers: &[(&[u8], &[u8])]) {
-        if let Some(call) = self.call(host, stream) {
-            call.trailers = owned(trailers);
-        }
+    /// The response to an export of this host, as it comes.
+    pub fn response(&mut self, host: H, stream: u64) -> Option<&mut Response> {
+        self.calls.get(host, stream).map(|call| &mut call.response)
     }
 
     /// A response is complete, or was reset before. Returns whether it was known.
     pub fn end_response(&mut self, host: H, stream: u64, is_complete: bool, now: u64) -> bool {
-        let is_it = |call: &Call<H>| call.host == host && call.stream == stream;
-        let Some(index) = self.calls.iter().position(is_it) else {
+        let Some(call) = self.calls.remove(host, stream) else {
             return false;
         };
-        let call = self.calls.swap_remove(index);
-        let (headers, trailers) = (borrowed(&call.headers), borrowed(&call.trailers));
+        let (headers, trailers) = call.response.lines();
         let outcome = match is_complete {
             true => CalloutOutcome::Answered {
                 headers: &headers,
-                body: &call.body,
+                body: &call.response.body,
                 trailers: &trailers,
             },
             false => CalloutOutcome::Reset,
@@ -318,10 +281,7 @@ impl<H: Copy + PartialEq> ExportState<H> {
         let is_old = |call: &Call<H>| {
             Some(call.host) != newest && now.saturating_sub(call.began_unix_nanos) > TIME_NANOS
         };
-        let (old, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.calls)
-            .into_iter()
-            .partition(is_old);
-        self.calls = kept;
+        let old = self.calls.take(is_old);
         for call in &old {
             self.requeue(call, now);
         }
@@ -331,6 +291,7 @@ impl<H: Copy + PartialEq> ExportState<H> {
     /// Nobody is left to send anything: what there is is dropped, and counted.
     pub fn drop_undelivered(&mut self, now: u64) {
         self.collect(now);
+        self.collect_rest();
         for exporter in &mut self.exporters {
             exporter.delivery.give_up();
         }
@@ -385,9 +346,4 @@ impl<H: Copy + PartialEq> ExportState<H> {
 fn find<'a>(exporters: &'a mut [Exporter], queues: &Arc<WorkerQueues>) -> Option<&'a mut Exporter> {
     let mut exporters = exporters.iter_mut();
     exporters.find(|exporter| Arc::ptr_eq(&exporter.queues, queues))
-}
-
-fn owned(lines: &[(&[u8], &[u8])]) -> Lines {
-    let own = |(name, value): &(&[u8], &[u8])| (name.to_vec(), value.to_vec());
-    lines.iter().map(own).collect()
 }

@@ -13,5 +13,6 @@ mod fake_host;
 mod log_throttle;
 mod logs;
 mod metrics;
+mod process;
 mod stream;
 mod workers;
