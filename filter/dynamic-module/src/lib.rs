@@ -7,7 +7,7 @@
 //!                                   ▲ swapped out        ▲ a thread that wakes it
 //! ```
 //!
-//! [`hooks`] is called by Envoy, and [`envoy`] calls it; every hook goes through
+//! `hooks` is called by Envoy, and `envoy` calls it; every hook goes through
 //! the panic guard of the runtime.
 
 mod attempt;

@@ -52,7 +52,7 @@ impl Config {
         }
     }
 
-    /// A way to have [`exporter::on_turn`] called on the main thread.
+    /// A way to have the hook `config_scheduled` called on the main thread.
     pub(crate) fn scheduler(self) -> Scheduler {
         // SAFETY: takes a configuration that is alive.
         Scheduler(unsafe { envoy_dynamic_module_callback_http_filter_config_scheduler_new(self.0) })

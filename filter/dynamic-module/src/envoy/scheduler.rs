@@ -14,7 +14,7 @@ unsafe impl Send for Scheduler {}
 unsafe impl Sync for Scheduler {}
 
 impl Scheduler {
-    /// Has [`exporter::on_turn`] called soon.
+    /// Has the hook `config_scheduled` called soon.
     pub(crate) fn commit(&self) {
         // SAFETY: it was not deleted yet.
         unsafe { envoy_dynamic_module_callback_http_filter_config_scheduler_commit(self.0, 0) };
