@@ -19,7 +19,7 @@ example: wasm envoy ## One of examples/, by NAME=
 	@cargo run --quiet --locked -p sidespan-harness --bin example -- $(NAME)
 
 test: wasm module fault-injection envoy ## Everything that proves it: units, tables, properties, real Envoys (ENVOY_VERSION=1.38.2 for another)
-	@cargo test --quiet --locked --workspace --exclude sidespan-proxy-wasm --exclude sidespan-dynamic-module
+	@cargo test --quiet --locked --workspace
 
 test-unit: ## What needs no Envoy
 	@cargo test --quiet --locked -p sidespan-core

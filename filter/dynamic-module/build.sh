@@ -11,7 +11,8 @@ if [ -n "$feature" ]; then
 fi
 # Another feature, other artefacts.
 CARGO_TARGET_DIR="$PWD/build/module${feature:+-$feature}" \
-    cargo build --quiet --locked --profile module -p sidespan-dynamic-module ${feature:+--features "$feature"}
+    cargo rustc --quiet --locked --profile module -p sidespan-dynamic-module --crate-type cdylib \
+    ${feature:+--features "$feature"}
 built="build/module${feature:+-$feature}/module/libsidespan.so"
 mkdir -p "$out"
 if ! cmp -s "$built" "$out/libsidespan.so"; then

@@ -57,14 +57,15 @@ flags() {
 
 build_with_rustup() {
     flags cargo
-    cargo build --quiet --locked --release --target "$target" -p "$package" ${feature:+--features "$feature"}
+    cargo rustc --quiet --locked --release --target "$target" -p "$package" --crate-type cdylib \
+        ${feature:+--features "$feature"}
 }
 
 # Debian ships no precompiled std for wasm32, but its source.
 build_with_debian() {
     flags /usr/bin/cargo
     RUSTC_BOOTSTRAP=1 RUSTC=/usr/bin/rustc CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=wasm-ld-19 \
-        /usr/bin/cargo build --quiet --locked --release --target "$target" -p "$package" \
+        /usr/bin/cargo rustc --quiet --locked --release --target "$target" -p "$package" --crate-type cdylib \
         ${feature:+--features "$feature"} -Zbuild-std=std,panic_abort
 }
 
