@@ -1,7 +1,7 @@
 # Sidespan. `make help` lists what there is.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help run example test test-unit test-e2e test-istio check bench bench-core fuzz validate schema w3c live-check soak wasm module fault-injection floor image envoy clean
+.PHONY: help run example test test-unit test-e2e test-istio check bench bench-core fuzz validate schema w3c live-check soak wasm module fault-injection baselines image envoy clean
 
 # Seconds of each fuzz target.
 FUZZ_SECONDS ?= 20
@@ -33,7 +33,7 @@ test-istio: ## Istio's own control plane on istio/, and real Envoys on what it m
 check: ## Format, lints, who may import whom, docs
 	@./tests/check.sh
 
-bench: wasm module envoy $(if $(FLOOR),floor) ## Envoy with and without us, beside its own tracer; QUICK=1 is short, GROWTH=1 tells how it grows, MEMORY=1 what it needs for ten minutes, FLOOR=1 what none could cost less than
+bench: wasm module envoy $(if $(FLOOR),baselines) ## Envoy with and without us, beside its own tracer; QUICK=1 is short, GROWTH=1 tells how it grows, MEMORY=1 what it needs for ten minutes, FLOOR=1 what none could cost less than
 	@cargo run --quiet --locked -p sidespan-bench
 
 bench-core: ## What each step costs in the core, in time and allocations, and 200 rules
@@ -70,9 +70,9 @@ fault-injection: wasm module
 	@./filter/proxy-wasm/build.sh fault-injection
 	@./filter/dynamic-module/build.sh fault-injection
 
-floor: wasm module
-	@./filter/proxy-wasm/build.sh floor
-	@./filter/dynamic-module/build.sh floor
+baselines: wasm module
+	@PACKAGE=sidespan-baseline-wasm OUT=build/sidespan-baseline.wasm ./filter/proxy-wasm/build.sh
+	@PACKAGE=sidespan-baseline-native OUT=build/baseline ./filter/dynamic-module/build.sh
 
 envoy: ## Finds or installs an Envoy; ENVOY_PATH or ENVOY_VERSION choose one
 	@./tests/harness/find-envoy.sh

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Builds dist/sidespan.wasm and its .sha256 with whichever wasm32 toolchain is
 # there: rustup's target, else Debian's packages, else whichever of the two
-# can be installed. With the name of a feature: build/sidespan-FEATURE.wasm,
-# for tests and the bench.
+# can be installed. With the name of a feature: build/sidespan-FEATURE.wasm, for
+# tests. With PACKAGE and OUT in the environment: another package, for the bench.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 feature=${1:-}
 target=wasm32-unknown-unknown
-package=sidespan-proxy-wasm
+package=${PACKAGE:-sidespan-proxy-wasm}
 debian_packages="rustc-web cargo-web rust-web-src lld-19"
 # Apart from target/: another compiler, other artefacts.
 export CARGO_TARGET_DIR="$PWD/build/wasm"
@@ -88,15 +88,15 @@ MESSAGE
     exit 1
 fi
 
-built="build/wasm/$target/release/sidespan_proxy_wasm.wasm"
-out="dist/sidespan.wasm"
+built="build/wasm/$target/release/${package//-/_}.wasm"
+out=${OUT:-dist/sidespan.wasm}
 if [ -n "$feature" ]; then
     out="build/sidespan-$feature.wasm"
 fi
 if ! cmp -s "$built" "$out"; then
     cp "$built" "$out"
 fi
-if [ -z "$feature" ]; then
+if [ -z "$feature${PACKAGE:-}" ]; then
     (cd dist && sha256sum sidespan.wasm >sidespan.wasm.sha256)
     echo "$out  $(wc -c <"$out") bytes"
 fi

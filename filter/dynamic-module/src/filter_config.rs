@@ -6,7 +6,6 @@ use crate::envoy::process;
 use crate::export::hosts;
 use crate::export::state::{report_document, warn};
 use crate::export::worker::WorkerExporter;
-use crate::floor::Floor;
 use crate::logger;
 use crate::metadata_types::MetadataTypes;
 use crate::metrics::ConfigMetrics;
@@ -33,8 +32,6 @@ pub(crate) struct Tracing {
     pub(crate) exporter: WorkerExporter,
     pub(crate) workers: PerWorker<Worker>,
     pub(crate) metadata: MetadataTypes,
-    /// In a build that does no more than that.
-    pub(crate) floor: Option<Floor>,
 }
 
 /// What one worker makes spans with.
@@ -105,7 +102,6 @@ pub(crate) fn on_config(envoy: EnvoyConfig, name: &str, text: &[u8]) -> Option<B
         Tracing {
             workers: PerWorker::new(process::workers(), || Worker::new(&config)),
             metadata: MetadataTypes::default(),
-            floor: cfg!(feature = "floor").then(|| Floor::new(&config, &exporter)),
             exporter,
             config,
         }

@@ -49,11 +49,6 @@ impl HttpFilter {
 
     pub(crate) fn on_request_headers(&mut self, config: &FilterConfig, stream: &mut Stream) {
         if let Some(tracing) = &config.tracing {
-            if cfg!(feature = "floor")
-                && let Some(floor) = &tracing.floor
-            {
-                return floor.on_request_headers(stream);
-            }
             self.start(config, tracing, stream, true);
         }
     }
@@ -76,15 +71,6 @@ impl HttpFilter {
     /// The stream has ended.
     pub(crate) fn on_end(&mut self, config: &FilterConfig, stream: &mut Stream) {
         if let Some(tracing) = &config.tracing {
-            if cfg!(feature = "floor")
-                && let Some(floor) = &tracing.floor
-            {
-                return floor.on_end(&Ended {
-                    stream,
-                    facts: &self.facts,
-                    metadata: &tracing.metadata,
-                });
-            }
             self.end(config, tracing, stream);
         }
         publish_by(stream, &config.metrics);

@@ -16,7 +16,6 @@ mod envoy;
 mod envoy_1_38;
 mod export;
 mod filter_config;
-mod floor;
 mod hooks;
 mod http_filter;
 mod logger;

@@ -10,7 +10,6 @@ use crate::envoy::tracer::{TraceContext, TracerConfig as EnvoyConfig};
 use crate::export::hosts;
 use crate::export::state::report_document;
 use crate::export::worker::WorkerExporter;
-use crate::floor::Floor;
 use crate::metrics::ConfigMetrics;
 use crate::node;
 use crate::system::{now, seed, worker};
@@ -35,8 +34,6 @@ struct Tracing {
     exporter: WorkerExporter,
     tagger: Arc<SpanTagger>,
     ids: PerWorker<IdGenerator>,
-    /// In a build that does no more than that.
-    floor: Option<Floor>,
 }
 
 /// Keys of the document that a tracer ignores, and what to use in their place.
@@ -87,7 +84,6 @@ pub(crate) fn on_config(envoy: EnvoyConfig, name: &str, text: &[u8]) -> Option<B
         warn_of_ignored(text);
         let exporter = WorkerExporter::of(config.delivery());
         Tracing {
-            floor: cfg!(feature = "floor").then(|| Floor::new(&config, &exporter)),
             exporter,
             ids: PerWorker::new(process::workers(), || IdGenerator::new(seed())),
             tagger: Arc::new(SpanTagger::new(
@@ -137,17 +133,6 @@ impl TracerConfig {
         fault_injection::at(b"span", fault);
         fault_injection::arm_span(fault);
         let worker = worker();
-        if cfg!(feature = "floor")
-            && let Some(floor) = &tracing.floor
-        {
-            floor.on_span(context, is_sampled);
-            return Some(Span {
-                worker,
-                tagged: None,
-                trace_id: [b'0'; 32],
-                span_id: [b'0'; 16],
-            });
-        }
         let mut ids = tracing.ids.of(worker)?;
         let tagger = &tracing.tagger;
         let (tagged, is_malformed) = tagger.start(&mut ids, context, is_sampled, now());
@@ -172,11 +157,6 @@ impl TracerConfig {
 
     /// Writes a span's context to what goes upstream.
     pub(crate) fn inject(&self, span: &mut Span, context: &mut TraceContext) {
-        if cfg!(feature = "floor")
-            && let Some(floor) = self.tracing.as_ref().and_then(|t| t.floor.as_ref())
-        {
-            return floor.inject(context);
-        }
         if let Some(tracing) = &self.tracing
             && let Some(tagged) = &mut span.tagged
         {

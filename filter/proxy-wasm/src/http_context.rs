@@ -4,8 +4,8 @@ use crate::context_map::{Stream, Streams};
 use crate::header_injectors::{FilterState, RequestHeaders};
 use crate::hostcalls;
 use crate::request_properties::RequestProperties;
+use crate::root_context;
 use crate::types::Map;
-use crate::{floor, root_context};
 use sidespan_core::propagation::settings::Carrier;
 use sidespan_runtime::stream::HttpStream;
 use std::cell::{Cell, RefCell};
@@ -43,9 +43,6 @@ fn take_created(context_id: u32) -> Option<u32> {
 }
 
 pub(crate) fn on_request_headers(context_id: u32) {
-    if cfg!(feature = "floor") {
-        return floor::on_request_headers();
-    }
     if let Some(root_id) = take_created(context_id)
         && let Some(http) = start(root_id, true).filter(HttpStream::has_work)
     {
@@ -81,12 +78,6 @@ pub(crate) fn on_response_headers(context_id: u32) {
 
 /// The stream has ended.
 pub(crate) fn on_log(context_id: u32) {
-    if cfg!(feature = "floor") {
-        if let Some(root_id) = take_created(context_id) {
-            root_context::with(root_id, |root| floor::on_end(&root.adapter.question));
-        }
-        return;
-    }
     let (root_id, http) = match take_created(context_id) {
         // An earlier filter answered the request.
         Some(root_id) => (root_id, start(root_id, false)),

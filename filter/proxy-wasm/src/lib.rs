@@ -4,7 +4,6 @@
 mod callbacks;
 mod context_map;
 mod environment;
-mod floor;
 mod header_injectors;
 mod hostcalls;
 mod http_context;

@@ -1,7 +1,6 @@
 //! Root contexts: one for each worker thread and plugin.
 
 use crate::environment::{ProxyEnvironment, current_plugin};
-use crate::floor;
 use crate::hostcalls::{self, Metric};
 use crate::logger;
 use crate::property_query::{PropertyValues, Question};
@@ -36,7 +35,7 @@ fn define_metrics() -> Metrics<Metric> {
 
 /// What is read from the host, and written to it, for the streams of one plugin.
 pub(crate) struct Plugin {
-    pub(crate) question: Rc<Question>,
+    question: Rc<Question>,
     pub(crate) response_header: Option<String>,
     pub(crate) carrier: Carrier,
     /// No stream has shown yet whether a filter writes what the carrier holds.
@@ -83,9 +82,6 @@ pub(crate) fn on_configure(root_id: u32) -> bool {
     };
     let is_accepted = with_workers(|workers, metrics| {
         workers.configure(&WasmHost, metrics, configured, |config, tracer| {
-            if cfg!(feature = "floor") {
-                floor::on_configure(config);
-            }
             let recorder = tracer.recorder();
             Plugin {
                 question: Rc::new(Question::new(|direction| {

@@ -68,8 +68,8 @@ impl Stage {
         let mut envoy = Envoy::from_yaml(config);
         if variant.is_floor {
             envoy = envoy
-                .wasm("build/sidespan-floor.wasm")
-                .modules("build/floor");
+                .wasm("build/sidespan-baseline.wasm")
+                .modules("build/baseline");
         }
         let envoy = envoy
             .artefact(variant.artefact)
