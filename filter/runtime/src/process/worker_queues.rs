@@ -139,8 +139,15 @@ impl WorkerQueues {
         for mut own in self.queues.each() {
             let mut filled = std::mem::replace(&mut *own, empty());
             drop(own);
-            filled.build_deferred();
+            let deferred = std::mem::take(&mut filled.deferred);
             merge(filled);
+            // In a queue of their own: the worker's may be full.
+            if !deferred.is_empty() {
+                let mut own = empty();
+                own.deferred = deferred;
+                own.build_deferred();
+                merge(own);
+            }
         }
     }
 }

@@ -179,6 +179,18 @@ fn queue_keeps_spans_that_a_full_batch_makes_space_for() {
     assert_eq!(process.accounts(), [22, 0, 0, 0, 6, 16]);
 }
 
+/// The main thread comes late: the worker's queue is full, and streams are deferred
+/// behind it.
+#[test]
+fn deferred_spans_need_no_space_in_a_full_worker_queue() {
+    let mut process = Process::new(r#""max_queue_size": 16, "max_export_batch_size": 16"#);
+    process.state.register_host(1);
+    process.requests(0, 16);
+    process.requests(0, 3);
+    process.turn();
+    assert_eq!(process.accounts(), [19, 0, 0, 0, 3, 16]);
+}
+
 #[test]
 fn queue_is_bounded_while_exports_hang() {
     let mut process = Process::new(
