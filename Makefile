@@ -33,8 +33,8 @@ test-istio: ## Istio's own control plane on istio/, and real Envoys on what it m
 check: ## Format, lints, who may import whom, docs
 	@./tests/check.sh
 
-bench: wasm module envoy $(if $(FLOOR),baselines) ## Envoy with and without us, beside its own tracer; QUICK=1 is short, GROWTH=1 tells how it grows, MEMORY=1 what it needs for ten minutes, FLOOR=1 what none could cost less than
-	@cargo run --quiet --locked -p sidespan-bench
+bench: wasm module envoy $(if $(FLOOR),baselines) ## Envoy with and without us, beside its own tracer; QUICK=1 is short, GROWTH=1 tells how it grows, MEMORY=1 what it needs for ten minutes, FLOOR=1 what none could cost less than, AGAINST=DIR older artefacts
+	@AGAINST="$(abspath $(AGAINST))" cargo run --quiet --locked -p sidespan-bench
 
 bench-core: ## What each step costs in the core, in time and allocations, and 200 rules
 	@cargo bench --quiet --locked -p sidespan-core --bench core

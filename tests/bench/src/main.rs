@@ -26,7 +26,7 @@ use load::Upstream;
 use machine::{Cores, Machine};
 use measure::{Effort, Sample};
 use report::Summary;
-use variant::{FLOORS, VARIANTS, Variant};
+use variant::{AGAINST, FLOORS, VARIANTS, Variant};
 
 /// The shares of the requests that are sampled, in percent.
 const PERCENTAGES: [u32; 3] = [100, 1, 0];
@@ -125,7 +125,8 @@ struct Plan {
     variants: Vec<&'static Variant>,
     percentages: &'static [u32],
     effort: Effort,
-    with_floors: bool,
+    /// What the variants beside the usual ones are, for the name of a record.
+    beside: Option<&'static str>,
     is_quick: bool,
     /// A short run is no record.
     is_record: bool,
@@ -133,7 +134,7 @@ struct Plan {
 
 impl Plan {
     /// `QUICK` asks for a short run, `ROUNDS` for another number of rounds, `FLOOR` for the floors
-    /// beside all others.
+    /// beside all others, `AGAINST` for the older artefacts in a folder.
     fn from_env() -> Self {
         let is_quick = std::env::var_os("QUICK").is_some();
         let mut effort = match is_quick {
@@ -149,6 +150,9 @@ impl Plan {
         if with_floors {
             variants.extend(&FLOORS);
         }
+        if rig::against().is_some() {
+            variants.extend(&AGAINST);
+        }
         let is_record = !is_quick && effort.rounds >= ROUNDS_OF_A_RECORD;
         Self {
             variants,
@@ -157,7 +161,11 @@ impl Plan {
                 false => &PERCENTAGES,
             },
             effort,
-            with_floors,
+            beside: match (rig::against(), with_floors) {
+                (Some(_), _) => Some("against"),
+                (None, true) => Some("floor"),
+                (None, false) => None,
+            },
             is_quick,
             is_record,
         }
@@ -170,8 +178,8 @@ impl Plan {
         summaries: &[Summary],
     ) -> io::Result<()> {
         let csv = record::csv(machine, &self.effort, samples);
-        if self.with_floors {
-            return write(&record_of(machine, "floor", !self.is_record), &csv);
+        if let Some(beside) = self.beside {
+            return write(&record_of(machine, beside, !self.is_record), &csv);
         }
         let (path, svg) = self.files(machine);
         write(&path, &csv)?;

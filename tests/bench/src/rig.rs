@@ -6,7 +6,7 @@ use harness::{Envoy, MockCollector};
 
 use crate::load::{Client, Upstream};
 use crate::machine::Cores;
-use crate::variant::{HEADERS, LISTENER, Variant};
+use crate::variant::{Build, HEADERS, LISTENER, Variant};
 
 /// What every request asks for.
 pub(crate) const PATH: &str = "/orders/4711?page=2";
@@ -38,6 +38,13 @@ impl Load<'_> {
     };
 }
 
+/// The folder of older artefacts, if there is one.
+pub(crate) fn against() -> Option<String> {
+    std::env::var("AGAINST")
+        .ok()
+        .filter(|folder| !folder.is_empty())
+}
+
 /// An Envoy, its client and the collector of its spans.
 pub(crate) struct Stage {
     pub(crate) variant: &'static Variant,
@@ -66,10 +73,19 @@ impl Stage {
         let collector = MockCollector::start();
         collector.keep_only_ids();
         let mut envoy = Envoy::from_yaml(config);
-        if variant.is_floor {
-            envoy = envoy
-                .wasm("build/sidespan-baseline.wasm")
-                .modules("build/baseline");
+        match variant.build {
+            Build::Current => {}
+            Build::Baseline => {
+                envoy = envoy
+                    .wasm("build/sidespan-baseline.wasm")
+                    .modules("build/baseline");
+            }
+            Build::Against => {
+                let folder = against().expect("AGAINST names a folder");
+                envoy = envoy
+                    .wasm(format!("{folder}/sidespan.wasm"))
+                    .modules(&folder);
+            }
         }
         let envoy = envoy
             .artefact(variant.artefact)

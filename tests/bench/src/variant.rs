@@ -23,14 +23,25 @@ pub(crate) const CUSTOM_TAGS: &str = "custom_tags: [\
     { tag: app.version, request_header: { name: x-app-version } }, \
     { tag: environment, literal: { value: production } }]";
 
+/// A build of our modules.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Build {
+    /// `dist/`.
+    Current,
+    /// The least that any could do: `tests/bench/baselines`.
+    Baseline,
+    /// `sidespan.wasm` and `libsidespan.so` of the folder that `AGAINST` names.
+    Against,
+}
+
 /// One way to trace.
 pub(crate) struct Variant {
     /// What it is called in tables, and in the record.
     pub(crate) name: &'static str,
     /// Whether its spans must all arrive.
     pub(crate) is_ours: bool,
-    /// Whether the filter in it is a build that does the least any could do.
-    pub(crate) is_floor: bool,
+    /// Which build of the filter is in it.
+    pub(crate) build: Build,
     /// What stands for a filter of ours in its configuration.
     pub(crate) artefact: Artefact,
     /// Its configuration, of the gateway's and how many percent of the requests are sampled.
@@ -51,7 +62,7 @@ pub(crate) const VARIANTS: [Variant; 6] = [
     Variant {
         name: NONE,
         is_ours: false,
-        is_floor: false,
+        build: Build::Current,
         artefact: Artefact::Wasm,
         config: |edge, _| without_filter(edge),
         sampled_stat: None,
@@ -59,7 +70,7 @@ pub(crate) const VARIANTS: [Variant; 6] = [
     Variant {
         name: BUILT_IN,
         is_ours: false,
-        is_floor: false,
+        build: Build::Current,
         artefact: Artefact::Wasm,
         config: built_in,
         sampled_stat: Some("http.edge.tracing.random_sampling"),
@@ -67,7 +78,7 @@ pub(crate) const VARIANTS: [Variant; 6] = [
     Variant {
         name: "built-in, batches of 512",
         is_ours: false,
-        is_floor: false,
+        build: Build::Current,
         artefact: Artefact::Wasm,
         config: |edge, percent| built_in(edge, percent) + BATCHES_OF_512,
         sampled_stat: Some("http.edge.tracing.random_sampling"),
@@ -75,7 +86,7 @@ pub(crate) const VARIANTS: [Variant; 6] = [
     Variant {
         name: "wasm filter",
         is_ours: true,
-        is_floor: false,
+        build: Build::Current,
         artefact: Artefact::Wasm,
         config: filter,
         sampled_stat: Some("wasmcustom.sidespan.spans_created"),
@@ -83,7 +94,7 @@ pub(crate) const VARIANTS: [Variant; 6] = [
     Variant {
         name: "native filter",
         is_ours: true,
-        is_floor: false,
+        build: Build::Current,
         artefact: Artefact::Module,
         config: filter,
         sampled_stat: Some("dynamicmodulescustom.sidespan.spans_created"),
@@ -91,7 +102,7 @@ pub(crate) const VARIANTS: [Variant; 6] = [
     Variant {
         name: "native tracer",
         is_ours: true,
-        is_floor: false,
+        build: Build::Current,
         artefact: Artefact::Module,
         config: |_, percent| tracer(percent),
         sampled_stat: Some("dynamicmodulescustom.sidespan.spans_created"),
@@ -105,7 +116,7 @@ pub(crate) const FLOORS: [Variant; 3] = [
     Variant {
         name: "floor of a wasm filter",
         is_ours: false,
-        is_floor: true,
+        build: Build::Baseline,
         artefact: Artefact::Wasm,
         config: filter,
         sampled_stat: None,
@@ -113,7 +124,7 @@ pub(crate) const FLOORS: [Variant; 3] = [
     Variant {
         name: "floor of a native filter",
         is_ours: false,
-        is_floor: true,
+        build: Build::Baseline,
         artefact: Artefact::Module,
         config: filter,
         sampled_stat: None,
@@ -121,10 +132,38 @@ pub(crate) const FLOORS: [Variant; 3] = [
     Variant {
         name: "floor of a native tracer",
         is_ours: false,
-        is_floor: true,
+        build: Build::Baseline,
         artefact: Artefact::Module,
         config: |_, percent| tracer(percent),
         sampled_stat: None,
+    },
+];
+
+/// Older builds of ours, to compare with.
+pub(crate) const AGAINST: [Variant; 3] = [
+    Variant {
+        name: "wasm filter, against",
+        is_ours: true,
+        build: Build::Against,
+        artefact: Artefact::Wasm,
+        config: filter,
+        sampled_stat: Some("wasmcustom.sidespan.spans_created"),
+    },
+    Variant {
+        name: "native filter, against",
+        is_ours: true,
+        build: Build::Against,
+        artefact: Artefact::Module,
+        config: filter,
+        sampled_stat: Some("dynamicmodulescustom.sidespan.spans_created"),
+    },
+    Variant {
+        name: "native tracer, against",
+        is_ours: true,
+        build: Build::Against,
+        artefact: Artefact::Module,
+        config: |_, percent| tracer(percent),
+        sampled_stat: Some("dynamicmodulescustom.sidespan.spans_created"),
     },
 ];
 
