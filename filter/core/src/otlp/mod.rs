@@ -1,3 +1,4 @@
 //! Spans as OTLP messages.
 
 pub(crate) mod encode;
+mod fields;

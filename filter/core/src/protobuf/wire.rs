@@ -54,6 +54,11 @@ pub(crate) const VARINT: u8 = WireType::Varint as u8;
 pub(crate) const FIXED64: u8 = WireType::SixtyFourBit as u8;
 pub(crate) const DELIMITED: u8 = WireType::LengthDelimited as u8;
 
+/// The key of a field whose number is below 16, which is one byte.
+pub(crate) const fn short_key(wire_type: u8, field: u32) -> u8 {
+    wire_type | (field as u8) << 3
+}
+
 /// A place for what is so many bytes long, written from its front on: what is
 /// appended piece by piece asks at each whether there is room. What does not fit
 /// is not written.

@@ -31,12 +31,12 @@ use crate::recording::envoy_span::{TaggedSpan, room_for_tags};
 use crate::recording::grpc_status::Status;
 use crate::recording::http::{Bodies, Methods, record_peer, record_request, record_user_agent};
 use crate::recording::settings::SpanConfig;
+use crate::recording::span_name::{NameFields, truncate};
 use crate::recording::stored_headers::Kept;
 use crate::recording::stream::Ended;
-use crate::span::name::Field;
 use crate::span::semconv;
 use crate::span::span::{Parent, Span, SpanKind};
-use crate::span::text::{cut, lossy, utf8_lossy};
+use crate::span::text::{lossy, utf8_lossy};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -345,23 +345,20 @@ impl SpanTagger {
             (None, None) => Cow::Borrowed("HTTP"),
             (None, Some(head)) => self.name_of(head, &telling.cluster),
         };
-        match cut(&name, limit) {
-            short if short.len() < name.len() => Cow::Owned(short.to_owned()),
-            _ => name,
-        }
+        truncate(name, limit)
     }
 
     fn name_of(&self, head: &RequestHead<'_>, cluster: &str) -> Cow<'static, str> {
         let limit = self.config.limits.max_attribute_length;
         let method = self.methods.known(head).cloned();
         let method = method.unwrap_or(Cow::Borrowed("HTTP"));
-        let rendered = self.config.name.render(|field| match field {
-            Field::Method => method.clone(),
-            Field::Host => lossy(head.host(), limit),
-            Field::Path => lossy(head.path_without_query(), limit),
-            Field::Route => Cow::Borrowed(""),
-            Field::Cluster => Cow::Borrowed(cluster),
-        });
+        let fields = NameFields {
+            method: &method,
+            head,
+            route: "",
+            cluster,
+        };
+        let rendered = fields.render(&self.config.name, limit);
         match (rendered, self.grpc_method(head).as_deref()) {
             (Some(name), _) => Cow::Owned(name),
             (None, Some("")) => Cow::Borrowed("grpc"),

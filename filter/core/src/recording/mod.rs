@@ -13,5 +13,6 @@ pub mod recorder;
 pub mod response_view;
 pub mod settings;
 pub mod snapshot;
+mod span_name;
 mod stored_headers;
 pub mod stream;

@@ -13,16 +13,15 @@ use crate::recording::envoy_tags::EnvoyNames;
 use crate::recording::http::Methods;
 use crate::recording::response_view::Outcome;
 use crate::recording::settings::SpanConfig;
+use crate::recording::span_name::{NameFields, truncate};
 use crate::recording::stored_headers::KeptRequest;
 use crate::recording::stream::{Ended, StreamTracer};
 use crate::recording::{grpc, http, proxy};
 use crate::sampling::request::Request;
 use crate::sampling::tail_keep::Keep;
 use crate::span::custom_tags::{CustomTag, CustomTags};
-use crate::span::name::Field;
 use crate::span::semconv;
 use crate::span::span::{Parent, Span, SpanKind};
-use crate::span::text::{cut, lossy};
 use std::borrow::Cow;
 
 /// Makes spans of streams.
@@ -360,13 +359,13 @@ impl Recorder {
         let limit = self.config.limits.max_attribute_length;
         // "In other cases […], `{method}` MUST be `HTTP`."
         let method = method.map_or(Cow::Borrowed("HTTP"), Cow::clone);
-        let rendered = self.config.name.render(|field| match field {
-            Field::Method => Cow::Borrowed(&*method),
-            Field::Host => lossy(head.host(), limit),
-            Field::Path => lossy(head.path_without_query(), limit),
-            Field::Route => Cow::Borrowed(outcome.route().unwrap_or_default()),
-            Field::Cluster => Cow::Borrowed(outcome.cluster().unwrap_or_default()),
-        });
+        let fields = NameFields {
+            method: &method,
+            head,
+            route: outcome.route().unwrap_or_default(),
+            cluster: outcome.cluster().unwrap_or_default(),
+        };
+        let rendered = fields.render(&self.config.name, limit);
         let name = match (rendered, grpc) {
             (Some(name), _) => Cow::Owned(name),
             (None, Some(grpc)) => grpc.span_name(outcome),
@@ -376,10 +375,6 @@ impl Recorder {
                 _ => method,
             },
         };
-        // The attributes' limit holds for names too.
-        match cut(&name, limit) {
-            short if short.len() < name.len() => Cow::Owned(short.to_owned()),
-            _ => name,
-        }
+        truncate(name, limit)
     }
 }

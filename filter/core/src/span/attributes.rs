@@ -4,10 +4,24 @@ use crate::headers::name_set::Names;
 use crate::protobuf::wire as protobuf;
 use crate::protobuf::wire::{
     DELIMITED, FIXED64, Place, VARINT, key_len, len_delimited_len, next_field, put_bytes,
-    put_fixed64, put_len, put_varint, varint_len,
+    put_fixed64, put_len, put_varint, short_key, varint_len,
 };
 use crate::span::text::{cut, lossy};
 use std::ops::Range;
+
+/// Field numbers of `KeyValue` (opentelemetry-proto, `common/v1/common.proto`).
+mod key_value {
+    pub(super) const KEY: u32 = 1;
+    pub(super) const VALUE: u32 = 2;
+}
+
+/// Field numbers of `AnyValue`.
+mod any_value {
+    pub(super) const STRING: u32 = 1;
+    pub(super) const BOOL: u32 = 2;
+    pub(super) const INT: u32 = 3;
+    pub(super) const DOUBLE: u32 = 4;
+}
 
 /// The value of an attribute.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,19 +40,19 @@ impl Value<'_> {
     /// The length of the `AnyValue`.
     fn len(self) -> usize {
         match self {
-            Value::Str(s) => len_delimited_len(1, s.len()),
-            Value::Bool(_) => key_len(2) + 1,
-            Value::Int(i) => key_len(3) + varint_len(i.cast_unsigned()),
-            Value::Double(_) => key_len(4) + 8,
+            Value::Str(s) => len_delimited_len(any_value::STRING, s.len()),
+            Value::Bool(_) => key_len(any_value::BOOL) + 1,
+            Value::Int(i) => key_len(any_value::INT) + varint_len(i.cast_unsigned()),
+            Value::Double(_) => key_len(any_value::DOUBLE) + 8,
         }
     }
 
     fn encode(self, out: &mut Vec<u8>) {
         match self {
-            Value::Str(s) => put_bytes(1, s.as_bytes(), out),
-            Value::Bool(b) => put_varint(2, u64::from(b), out),
-            Value::Int(i) => put_varint(3, i.cast_unsigned(), out),
-            Value::Double(d) => put_fixed64(4, d.to_bits(), out),
+            Value::Str(s) => put_bytes(any_value::STRING, s.as_bytes(), out),
+            Value::Bool(b) => put_varint(any_value::BOOL, u64::from(b), out),
+            Value::Int(i) => put_varint(any_value::INT, i.cast_unsigned(), out),
+            Value::Double(d) => put_fixed64(any_value::DOUBLE, d.to_bits(), out),
         }
     }
 }
@@ -71,40 +85,41 @@ impl OwnedValue {
 /// Appends one `KeyValue` as a field of the message around it.
 pub(crate) fn put_key_value(field: u32, key: &str, value: Value<'_>, out: &mut Vec<u8>) {
     let value_len = value.len();
-    let len = len_delimited_len(1, key.len()) + len_delimited_len(2, value_len);
+    let len = len_delimited_len(key_value::KEY, key.len())
+        + len_delimited_len(key_value::VALUE, value_len);
     out.reserve(len_delimited_len(field, len));
     put_len(field, len, out);
-    put_bytes(1, key.as_bytes(), out);
-    put_len(2, value_len, out);
+    put_bytes(key_value::KEY, key.as_bytes(), out);
+    put_len(key_value::VALUE, value_len, out);
     value.encode(out);
 }
 
 /// Writes an attribute whose length is below 128, so that this and all within
 /// are of one byte.
 fn write_short(key: &str, value: Value<'_>, value_len: usize, len: usize, mut place: Place<'_>) {
-    place.put([DELIMITED | SPAN_ATTRIBUTES << 3, len as u8]);
-    place.put([DELIMITED | 1 << 3, key.len() as u8]);
+    place.put([short_key(DELIMITED, SPAN_ATTRIBUTES), len as u8]);
+    place.put([short_key(DELIMITED, key_value::KEY), key.len() as u8]);
     place.put_slice(key.as_bytes());
-    place.put([DELIMITED | 2 << 3, value_len as u8]);
+    place.put([short_key(DELIMITED, key_value::VALUE), value_len as u8]);
     match value {
         Value::Str(text) => {
-            place.put([DELIMITED | 1 << 3, text.len() as u8]);
+            place.put([short_key(DELIMITED, any_value::STRING), text.len() as u8]);
             place.put_slice(text.as_bytes());
         }
-        Value::Bool(b) => place.put([VARINT | 2 << 3, u8::from(b)]),
+        Value::Bool(b) => place.put([short_key(VARINT, any_value::BOOL), u8::from(b)]),
         Value::Int(i) => {
-            place.put([VARINT | 3 << 3]);
+            place.put([short_key(VARINT, any_value::INT)]);
             place.put_number(i.cast_unsigned());
         }
         Value::Double(d) => {
-            place.put([FIXED64 | 4 << 3]);
+            place.put([short_key(FIXED64, any_value::DOUBLE)]);
             place.put(d.to_le_bytes());
         }
     }
 }
 
 /// The field of OTLP's `Span` that holds its attributes.
-const SPAN_ATTRIBUTES: u8 = 9;
+const SPAN_ATTRIBUTES: u32 = 9;
 
 /// The attributes of a span: encoded as they are set, so that the end of the
 /// span only copies them.
@@ -194,7 +209,7 @@ impl Attributes {
             len @ ..0x80 => write_short(key, value, value_len, len, self.place(2 + len)),
             _ => {
                 self.bytes.truncate(self.len);
-                put_key_value(SPAN_ATTRIBUTES.into(), key, value, &mut self.bytes);
+                put_key_value(SPAN_ATTRIBUTES, key, value, &mut self.bytes);
                 self.len = self.bytes.len();
             }
         }
