@@ -2,9 +2,9 @@
 
 #![no_main]
 
-#[path = "../../tests/common/headers.rs"]
+#[path = "../../tests/it/common/headers.rs"]
 mod headers;
-#[path = "../../tests/common/twin.rs"]
+#[path = "../../tests/it/common/twin.rs"]
 mod twin;
 
 use headers::{Headers, read_upstream};

@@ -1,20 +1,9 @@
 //! When the core reads the direction and the time from its host.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::string_slice,
-    clippy::unreachable,
-    missing_docs
-)]
-
-mod common;
-
+use crate::common;
+use crate::common::spans::{configured, get};
+use crate::common::{Headers, Host, Info, Nowhere, Response};
 use allocation_counter::measure;
-use common::spans::{configured, get};
-use common::{Headers, Host, Info, Nowhere, Response};
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::{Value, json};

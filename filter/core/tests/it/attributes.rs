@@ -4,20 +4,9 @@
 //!
 //! <https://opentelemetry.io/docs/specs/semconv/http/http-spans/>
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::string_slice,
-    clippy::unreachable,
-    missing_docs
-)]
-
-mod common;
-
-use common::spans::{Proxy, answered, ask, get, grpc, grpc_status, istio, send, with};
-use common::{Headers, Host, Info, Response};
+use crate::common;
+use crate::common::spans::{Proxy, answered, ask, get, grpc, grpc_status, istio, send, with};
+use crate::common::{Headers, Host, Info, Response};
 use serde_json::{Value, json};
 use sidespan_core::host::request_info::Direction;
 use sidespan_core::host::request_info::Direction::{Inbound, Outbound, Unspecified};

@@ -2,23 +2,11 @@
 //!
 //! <https://opentelemetry.io/docs/specs/otlp/>
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::string_slice,
-    clippy::unreachable,
-    missing_docs
-)]
-
-mod common;
-
-use common::exports::{
+use crate::common::exports::{
     Any, Books, NOW, Reply, RetryInfo, Status, all_callouts, details, end_span, framed, nanos,
     next_due, partial, retry_info, throttled, tracer_of,
 };
-use common::take_stats;
+use crate::common::take_stats;
 use proptest::prelude::*;
 use prost::Message as _;
 use sidespan_core::export::batch::BatchConfig;

@@ -2,20 +2,8 @@
 //! for those whose dashboards have them
 //! (Envoy, `source/common/tracing/http_tracer_impl.cc`).
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::string_slice,
-    clippy::unreachable,
-    missing_docs
-)]
-
-mod common;
-
-use common::spans::{Proxy, Seen, answered, ask, get, grpc, grpc_status, istio, send, with};
-use common::{Headers, Host, Info, Response};
+use crate::common::spans::{Proxy, Seen, answered, ask, get, grpc, grpc_status, istio, send, with};
+use crate::common::{Headers, Host, Info, Response};
 use serde_json::{Map, Value, json};
 use sidespan_core::host::request_info::Direction;
 use sidespan_core::host::request_info::Direction::{Inbound, Outbound, Unspecified};

@@ -1,19 +1,7 @@
 //! What the queue allocates.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::string_slice,
-    clippy::unreachable,
-    missing_docs
-)]
-
-mod common;
-
+use crate::common::exports::{NOW, end_span, tracer_with};
 use allocation_counter::measure;
-use common::exports::{NOW, end_span, tracer_with};
 use sidespan_core::export::batch::BatchConfig;
 
 /// What ending a span takes beside the batch.

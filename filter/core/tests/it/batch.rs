@@ -1,22 +1,11 @@
 //! From the end of a span to its export: bounds, batches, time, books.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::string_slice,
-    clippy::unreachable,
-    missing_docs
-)]
-
-mod common;
-
-use common::exports::{
+use crate::common;
+use crate::common::exports::{
     Books, HOUR, MILLI, NOW, Reply, SECOND, all_callouts, counted, details, end_span, framed, ids,
     nanos, next_due, partial, retry_info, span_bytes, throttled, tracer_of, tracer_with as tracer,
 };
-use common::{Headers, Info, count, flush, request, spans, take_stats};
+use crate::common::{Headers, Info, count, flush, request, spans, take_stats};
 use proptest::prelude::*;
 use sidespan_core::export::batch::BatchConfig;
 use sidespan_core::export::callout::CalloutId;

@@ -2,20 +2,9 @@
 //! upstream. Who has the second one, which of the two says what, and what the
 //! upstream is told.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::string_slice,
-    clippy::unreachable,
-    missing_docs
-)]
-
-mod common;
-
-use common::spans::{END, Proxy, START, answered, get, grpc, grpc_status, send, with};
-use common::{Headers, Info, Response};
+use crate::common;
+use crate::common::spans::{END, Proxy, START, answered, get, grpc, grpc_status, send, with};
+use crate::common::{Headers, Info, Response};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind::{Client, Server};
 use serde_json::{Value, json};
 use sidespan_core::host::request_info::Direction::{Inbound, Outbound, Unspecified};

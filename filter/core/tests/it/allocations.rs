@@ -1,20 +1,9 @@
 //! What a request allocates: nothing if it is not sampled, and little if it is.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::string_slice,
-    clippy::unreachable,
-    missing_docs
-)]
-
-mod common;
-
+use crate::common;
+use crate::common::spans::{configured, with};
+use crate::common::{Headers, Host, Info, Nowhere, Response};
 use allocation_counter::measure;
-use common::spans::{configured, with};
-use common::{Headers, Host, Info, Nowhere, Response};
 use serde_json::{Value, json};
 use sidespan_core::host::request_info::Direction;
 use sidespan_core::source::SpanSource;

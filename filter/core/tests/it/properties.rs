@@ -1,18 +1,9 @@
 //! What holds for every input.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::string_slice,
-    clippy::unreachable,
-    missing_docs
-)]
-
-mod common;
-
-use common::{CONTEXT_HEADERS, Headers, Info, Response, hex, read_upstream, request, split, twin};
+use crate::common;
+use crate::common::{
+    CONTEXT_HEADERS, Headers, Info, Response, hex, read_upstream, request, split, twin,
+};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use prost::Message as _;

@@ -4,20 +4,8 @@
 //!
 //! <https://opentelemetry.io/docs/specs/semconv/registry/attributes/>, 1.45
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::string_slice,
-    clippy::unreachable,
-    missing_docs
-)]
-
-mod common;
-
-use common::spans::{Proxy, answered, ask, get, grpc, grpc_status, istio, resource, with};
-use common::{Headers, Host, Info, Response};
+use crate::common::spans::{Proxy, answered, ask, get, grpc, grpc_status, istio, resource, with};
+use crate::common::{Headers, Host, Info, Response};
 use serde_json::{Value, json};
 use sidespan_core::host::request_info::Direction::{Inbound, Outbound, Unspecified};
 use std::collections::BTreeSet;

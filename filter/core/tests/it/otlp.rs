@@ -1,18 +1,9 @@
 //! The bytes of an export, read with OTLP's own types.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::string_slice,
-    clippy::unreachable,
-    missing_docs
-)]
-
-mod common;
-
-use common::{Headers, Info, Response, attributes, decode, flush, hex, only_span, request, spans};
+use crate::common;
+use crate::common::{
+    Headers, Info, Response, attributes, decode, flush, hex, only_span, request, spans,
+};
 use opentelemetry_proto::tonic::trace::v1::Status;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;

@@ -3,20 +3,8 @@
 //!
 //! <https://opentelemetry.io/docs/specs/semconv/registry/attributes/url/>
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::string_slice,
-    clippy::unreachable,
-    missing_docs
-)]
-
-mod common;
-
-use common::spans::{answered, get, grpc, grpc_status, send, with};
-use common::{Headers, Response};
+use crate::common::spans::{answered, get, grpc, grpc_status, send, with};
+use crate::common::{Headers, Response};
 use serde_json::json;
 use sidespan_core::host::request_info::Direction;
 use sidespan_core::host::request_info::Direction::{Inbound, Outbound, Unspecified};

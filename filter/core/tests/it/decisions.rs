@@ -2,19 +2,8 @@
 //! what holds for every ratio, limit and set of paths. What a row and its
 //! fields mean is told in `tests/vectors/README.md`.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::string_slice,
-    clippy::unreachable,
-    missing_docs
-)]
-
-mod common;
-
-use common::{Headers, Info, Response, hex, read_upstream, request, take_stats};
+use crate::common;
+use crate::common::{Headers, Info, Response, hex, read_upstream, request, take_stats};
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
@@ -40,7 +29,7 @@ const SECOND: u64 = 1000 * MILLI;
 // ---------------------------------------------------------------- the table
 
 fn rows() -> Vec<Value> {
-    serde_json::from_str(include_str!("../../../tests/vectors/decisions.json")).unwrap()
+    serde_json::from_str(include_str!("../../../../tests/vectors/decisions.json")).unwrap()
 }
 
 /// A configuration with these keys beside the one that is required.

@@ -1,20 +1,9 @@
 //! Whatever peers send and hosts say, in whatever configuration: an export is
 //! OTLP, no longer than it may be, and shows no password.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::string_slice,
-    clippy::unreachable,
-    missing_docs
-)]
-
-mod common;
-
-use common::Headers;
-use common::spans::{Proxy, configured};
+use crate::common;
+use crate::common::Headers;
+use crate::common::spans::{Proxy, configured};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as AnyValue;
 use opentelemetry_proto::tonic::trace::v1::Span;

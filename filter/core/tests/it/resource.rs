@@ -3,26 +3,15 @@
 //!
 //! <https://opentelemetry.io/docs/specs/otel/resource/sdk/>
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::string_slice,
-    clippy::unreachable,
-    missing_docs
-)]
-
-mod common;
-
-use common::Host;
-use common::spans::{Proxy, configured, resource};
+use crate::common;
+use crate::common::Host;
+use crate::common::spans::{Proxy, configured, resource};
 use serde_json::{Value, json};
 use sidespan_core::tracer::Tracer;
 use std::collections::BTreeSet;
 
 fn rows() -> Vec<Value> {
-    serde_json::from_str(include_str!("../../../tests/vectors/resource.json")).unwrap()
+    serde_json::from_str(include_str!("../../../../tests/vectors/resource.json")).unwrap()
 }
 
 fn host_of(row: &Value) -> Host {

@@ -2,20 +2,9 @@
 //! for many of them. What a row and its fields mean is told in
 //! `tests/vectors/README.md`.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::string_slice,
-    clippy::unreachable,
-    missing_docs
-)]
-
-mod common;
-
-use common::spans::{Proxy, answered, get, send};
-use common::{Headers, Host, Info, Response};
+use crate::common;
+use crate::common::spans::{Proxy, answered, get, send};
+use crate::common::{Headers, Host, Info, Response};
 use serde_json::{Value, json};
 use sidespan_core::host::request_info::Direction;
 use sidespan_core::host::request_info::Direction::{Inbound, Outbound, Unspecified};
@@ -26,7 +15,7 @@ const DIRECTIONS: [Direction; 3] = [Inbound, Outbound, Unspecified];
 // ---------------------------------------------------------------- the table
 
 fn rows() -> Vec<Value> {
-    serde_json::from_str(include_str!("../../../tests/vectors/custom_tags.json")).unwrap()
+    serde_json::from_str(include_str!("../../../../tests/vectors/custom_tags.json")).unwrap()
 }
 
 /// A text that lives as long as the tests.

@@ -3,19 +3,8 @@
 //! <https://opentelemetry.io/docs/specs/semconv/http/http-spans/> and
 //! <https://opentelemetry.io/docs/specs/semconv/rpc/grpc/>
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::string_slice,
-    clippy::unreachable,
-    missing_docs
-)]
-
-mod common;
-
-use common::{Headers, Info, Response, attributes, request};
+use crate::common;
+use crate::common::{Headers, Info, Response, attributes, request};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use serde_json::{Map, Value, json};
 use sidespan_core::host::request_info::Direction;

@@ -1,23 +1,12 @@
 //! From an export to the collector's word that it has it: what is sent, when
 //! it is sent again, and what an operator reads.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::string_slice,
-    clippy::unreachable,
-    missing_docs
-)]
-
-mod common;
-
-use common::exports::{
+use crate::common;
+use crate::common::exports::{
     Books, HOUR, MILLI, NOW, Reply, SECOND, all_callouts, counted, end_span, framed, ids, nanos,
     next_due, partial, throttled, tracer_of,
 };
-use common::{Host, count, message, take_stats};
+use crate::common::{Host, count, message, take_stats};
 use miniz_oxide::inflate::decompress_to_vec;
 use serde_json::{Value, json};
 use sidespan_core::config::Config;

@@ -1,19 +1,8 @@
 //! Spans that a host decides and tags: what Envoy says becomes what the
 //! conventions have.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::string_slice,
-    missing_docs
-)]
-
-mod common;
-
-use common::exports::NOW;
-use common::{Headers, Host, attributes, read_upstream, spans};
+use crate::common::exports::NOW;
+use crate::common::{Headers, Host, attributes, read_upstream, spans};
 use serde_json::{Value, json};
 use sidespan_core::config::Config;
 use sidespan_core::context::id_generator::IdGenerator;

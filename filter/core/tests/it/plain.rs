@@ -1,20 +1,9 @@
 //! Of which streams nothing is asked but what is asked of each, so that their
 //! spans can be made when the host has forgotten them.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::string_slice,
-    clippy::unreachable,
-    missing_docs
-)]
-
-mod common;
-
-use common::spans::{configured, istio};
-use common::{Headers, Host, Info, Nowhere};
+use crate::common;
+use crate::common::spans::{configured, istio};
+use crate::common::{Headers, Host, Info, Nowhere};
 use serde_json::{Value, json};
 use sidespan_core::host::request_info::Direction;
 use sidespan_core::host::response_flags::ResponseFlags;

@@ -1,19 +1,8 @@
 //! The tables of `tests/vectors` about headers, through the public API. What
 //! a row and its fields mean is told in `tests/vectors/README.md`.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::string_slice,
-    clippy::unreachable,
-    missing_docs
-)]
-
-mod common;
-
-use common::{Headers, Info, Row, count, hex, read_upstream, request, take_stats};
+use crate::common;
+use crate::common::{Headers, Info, Row, count, hex, read_upstream, request, take_stats};
 use serde_json::Value;
 use sidespan_core::config::Config;
 use sidespan_core::context::span_context::{SpanContext, TraceFlags};
@@ -25,15 +14,15 @@ use sidespan_core::stats::Stat;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 const TABLES: [(&str, &str); 4] = [
-    ("w3c", include_str!("../../../tests/vectors/w3c.json")),
+    ("w3c", include_str!("../../../../tests/vectors/w3c.json")),
     (
         "tracestate",
-        include_str!("../../../tests/vectors/tracestate.json"),
+        include_str!("../../../../tests/vectors/tracestate.json"),
     ),
-    ("b3", include_str!("../../../tests/vectors/b3.json")),
+    ("b3", include_str!("../../../../tests/vectors/b3.json")),
     (
         "propagation",
-        include_str!("../../../tests/vectors/propagation.json"),
+        include_str!("../../../../tests/vectors/propagation.json"),
     ),
 ];
 

@@ -1,18 +1,7 @@
 //! Spans of several workers on their way into one delivery.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::string_slice,
-    missing_docs
-)]
-
-mod common;
-
-use common::exports::{NOW, SECOND};
-use common::{Headers, Host, Info, Response, default_config, hex, spans};
+use crate::common::exports::{NOW, SECOND};
+use crate::common::{Headers, Host, Info, Response, default_config, hex, spans};
 use proptest::prelude::*;
 use sidespan_core::config::Config;
 use sidespan_core::export::batch::BatchConfig;
