@@ -1,13 +1,5 @@
 //! Which accepted document takes a rejected one's place.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    missing_docs
-)]
-
 use serde_json::{Value, json};
 use sidespan_config::fallback::DocumentHistory;
 

@@ -1,15 +1,5 @@
 //! The table `tests/vectors/config.json`, and what holds for every document.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::string_slice,
-    clippy::unreachable,
-    missing_docs
-)]
-
 use serde_json::{Value, json};
 use sidespan_config::{Fault, Faults};
 use sidespan_core::config::Config;
@@ -34,7 +24,7 @@ use sidespan_core::span::span::SpanKind;
 use std::time::Duration;
 
 fn rows() -> Vec<Value> {
-    serde_json::from_str(include_str!("../../../tests/vectors/config.json")).unwrap()
+    serde_json::from_str(include_str!("../../../../tests/vectors/config.json")).unwrap()
 }
 
 fn text(row: &Value) -> Vec<u8> {
