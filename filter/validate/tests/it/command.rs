@@ -1,5 +1,4 @@
 //! The command line: options, standard input, folders, exit statuses.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

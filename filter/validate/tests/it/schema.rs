@@ -1,12 +1,5 @@
 //! The JSON Schema beside the parser: an editor must not refuse what the filter
 //! takes, and shows at once what is of a wrong type, missing or unknown.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    missing_docs
-)]
 
 use jsonschema::Validator;
 use serde_json::{Value, json};
@@ -14,7 +7,7 @@ use sidespan_config::schema;
 use std::sync::LazyLock;
 
 fn rows() -> Vec<Value> {
-    serde_json::from_str(include_str!("../../../tests/vectors/config.json")).unwrap()
+    serde_json::from_str(include_str!("../../../../tests/vectors/config.json")).unwrap()
 }
 
 fn row(name: &str) -> Value {

@@ -1,5 +1,4 @@
 //! YAML as people write Envoy configurations: anchors, aliases, merge keys.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use sidespan_validate::check;
 use std::time::{Duration, Instant};

@@ -1,7 +1,6 @@
 //! Every manifest of the repository, also those in its documents: Istio's and
 //! Envoy Gateway's by their CRDs, with unknown fields refused, and what they have for the filter by
 //! the filter's own parser. `make test-istio` has Istio's own code check more.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use jsonschema::Validator;
 use serde::Deserialize;

@@ -1,5 +1,4 @@
 //! The program as a person or CI has it.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,10 +1,4 @@
 //! What the file around a document says about it.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 use sidespan_validate::check;
 
