@@ -176,7 +176,12 @@ fn parent_to_be_killed() {
 #[test]
 fn a_killed_parent_leaves_no_process() {
     let mut parent = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "parent_to_be_killed", "--ignored", "--nocapture"])
+        .args([
+            "--exact",
+            "envoy::parent_to_be_killed",
+            "--ignored",
+            "--nocapture",
+        ])
         // What it cannot remove shall lie there.
         .env("TMPDIR", env!("CARGO_TARGET_TMPDIR"))
         .stdout(Stdio::piped())
