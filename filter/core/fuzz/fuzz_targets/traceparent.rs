@@ -2,8 +2,11 @@
 
 #![no_main]
 
+// Each target uses a part of what the tests share.
+#[allow(dead_code)]
 #[path = "../../tests/it/common/headers.rs"]
 mod headers;
+#[allow(dead_code)]
 #[path = "../../tests/it/common/twin.rs"]
 mod twin;
 

@@ -1,8 +1,6 @@
 //! The headers of a request as a host keeps them, and what one who receives
 //! them makes of their context. The fuzz targets use it as well.
 
-#![allow(dead_code)]
-
 use sidespan_core::headers::header_map::{Extractor, Injector};
 use sidespan_core::propagation::composite::Propagator;
 use sidespan_core::propagation::format::Format;

@@ -1,8 +1,6 @@
 //! What the tests share: a host made of plain values, the tables, and OTLP
 //! read back by somebody else's types.
 
-#![allow(dead_code, unused_imports)]
-
 pub(crate) mod exports;
 pub(crate) mod headers;
 pub(crate) mod spans;

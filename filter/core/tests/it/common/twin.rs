@@ -1,8 +1,6 @@
 //! Parsers as one would write them who reads the grammars off the page and has
 //! no thought for what they cost. The fuzz targets use them as well.
 
-#![allow(dead_code)]
-
 use sidespan_core::propagation::format::SamplingState;
 
 /// The grammar, read off the page: fields between dashes.
