@@ -14,9 +14,22 @@ mod size;
 mod tracer;
 mod trap;
 
-// One list for both artefacts; each knows by its own name which it runs.
-#[path = "scenarios.rs"]
-#[allow(clippy::duplicate_mod)]
-mod module;
-#[path = "scenarios.rs"]
-mod wasm;
+// The scenarios run once for each artefact. Their module sees the one that it
+// tests as `super::ARTEFACT`.
+#[path = "."]
+mod module {
+    pub const ARTEFACT: harness::Artefact = harness::Artefact::Module;
+
+    #[path = "scenarios.rs"]
+    #[allow(clippy::duplicate_mod)]
+    mod scenarios;
+    pub use scenarios::stage;
+}
+#[path = "."]
+mod wasm {
+    pub const ARTEFACT: harness::Artefact = harness::Artefact::Wasm;
+
+    #[path = "scenarios.rs"]
+    mod scenarios;
+    pub use scenarios::{reload, stage};
+}

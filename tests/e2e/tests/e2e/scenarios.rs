@@ -1,6 +1,8 @@
 //! What is the same whichever artefact stands for the filter: the tests in
 //! these files run for the Wasm module and for the native one.
 
+pub use super::ARTEFACT;
+
 mod attributes;
 mod calls;
 mod configuration;

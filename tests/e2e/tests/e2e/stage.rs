@@ -1,5 +1,7 @@
 //! What every test needs: an upstream, a collector and an Envoy between them.
 
+pub use super::ARTEFACT;
+
 use harness::envoy::minor_version;
 use harness::{Artefact, Envoy, EnvoyBuilder, MockCollector, ReceivedSpan, Upstream};
 use std::io::{Read, Write};
@@ -16,22 +18,11 @@ pub const EXPORTER: &str = "exporter: { otlp_grpc: { cluster: otel-collector } }
 pub const QUICK_EXPORTER: &str =
     "exporter: { otlp_grpc: { cluster: otel-collector }, batch: { schedule_delay: 50ms } }";
 
-/// What these tests are about.
-pub const ARTEFACT: Artefact = artefact(module_path!());
-
 /// Envoy's logger to which the filter's lines go.
 pub const LOGGER: &str = match ARTEFACT {
     Artefact::Wasm => "wasm",
     Artefact::Module => "dynamic_modules",
 };
-
-/// `e2e::module::stage` is about the native module.
-const fn artefact(path: &str) -> Artefact {
-    match path.as_bytes() {
-        [b'e', b'2', b'e', b':', b':', b'm', ..] => Artefact::Module,
-        _ => Artefact::Wasm,
-    }
-}
 
 /// What Envoy tells a Wasm module and not every native one: the table in
 /// `docs/native.md`.
