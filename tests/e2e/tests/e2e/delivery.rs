@@ -146,7 +146,6 @@ fn a_healthy_collector_gets_each_span_once() {
 #[test]
 fn nothing_is_lost_while_the_collector_is_away() {
     let requests = 30_000;
-    let away = Duration::from_secs(2);
     let mut stage = stage(ROOMY);
     let addr = stage.collector.addr();
     stage.collector.stop();
@@ -154,7 +153,7 @@ fn nothing_is_lost_while_the_collector_is_away() {
         let addr = stage.addr();
         std::thread::spawn(move || full_load(addr, requests))
     };
-    std::thread::sleep(away);
+    stage.wait_stat("exports.failed", |n| n > 0);
     stage.collector = MockCollector::start_on(addr);
     stage.collector.keep_only_ids();
     assert_unharmed(&load.join().expect("the load"), requests);
@@ -193,7 +192,7 @@ fn nothing_is_lost_to_a_collector_that_never_answers() {
     let stage = stage(ROOMY);
     stage.collector.set_behaviour(Behaviour::Hang);
     nothing_is_lost(&stage, 20_000, || {
-        std::thread::sleep(Duration::from_secs(3));
+        stage.wait_stat("exports.failed", |n| n > 0);
         stage.collector.set_behaviour(Behaviour::Accept);
     });
 }
