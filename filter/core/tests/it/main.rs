@@ -18,6 +18,7 @@ mod common;
 mod custom_tags;
 mod decisions;
 mod delivery;
+mod docs;
 mod envoy_names;
 mod gateway;
 mod memory;

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Type {
+pub(crate) enum Type {
     Text,
     Int,
     Double,
@@ -56,7 +56,7 @@ const REGISTRY: [(&str, Type); 23] = [
 ];
 
 /// What is in no registry: how Envoy marks its spans, and our own namespace.
-const OWN: [(&str, Type); 20] = [
+pub(crate) const OWN: [(&str, Type); 20] = [
     ("component", Text),
     ("sidespan.destination.namespace", Text),
     ("sidespan.destination.service", Text),

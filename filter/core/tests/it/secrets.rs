@@ -88,7 +88,7 @@ fn user_info_of_a_grpc_call_with_envoys_names_is_nowhere() {
 // ------------------------------------------------------------------ queries
 
 /// The conventions' list, and ours.
-const SECRETS: [&str; 32] = [
+pub(crate) const SECRETS: [&str; 32] = [
     "AWSAccessKeyId",
     "Signature",
     "sig",
