@@ -414,21 +414,18 @@ pub(crate) fn take_stats(tracer: &mut Tracer) -> Vec<(Stat, u64)> {
 
 // ---------------------------------------------------------------- the tables
 
-/// Checks that every row holds, and tells of all that do not. One that is
-/// `reported` does not yet, and says so for as long as that is true.
+/// Checks that every row holds, and reports all that do not.
 pub(crate) fn check_table(rows: &[Value], check: impl Fn(&Value)) {
     let mut failed = Vec::new();
     for row in rows {
-        let outcome = catch_unwind(AssertUnwindSafe(|| check(row)));
-        let message = match (outcome, row.get("reported")) {
-            (Ok(()), None) | (Err(_), Some(_)) => continue,
-            (Ok(()), Some(_)) => "holds now: it is no longer to be marked".to_owned(),
-            (Err(panic), None) => panic
-                .downcast_ref::<String>()
-                .cloned()
-                .or_else(|| panic.downcast_ref::<&str>().map(|&s| s.to_owned()))
-                .unwrap_or_default(),
+        let Err(panic) = catch_unwind(AssertUnwindSafe(|| check(row))) else {
+            continue;
         };
+        let message = panic
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| panic.downcast_ref::<&str>().map(|&s| s.to_owned()))
+            .unwrap_or_default();
         failed.push(format!(
             "{}\n  because: {}\n  {message}",
             row["name"], row["why"]
