@@ -80,7 +80,7 @@ fn what_is_not_sampled_allocates_nothing() {
 /// What is kept of the request, and when it ends the bytes of its attributes
 /// and those of its custom tags; its queue has room.
 #[test]
-fn what_is_sampled_allocates_three_times() {
+fn what_is_sampled_allocates_at_most_three_times() {
     let tags = json!([
         {"tag": "tenant", "request_header": {"name": "x-tenant"}},
         {"tag": "environment", "literal": {"value": "production"}},
@@ -103,7 +103,11 @@ fn what_is_sampled_allocates_three_times() {
         let stream = started.stream.expect("sampled");
         assert!(source.on_end(stream, &response, 2).is_some());
     });
-    assert_eq!(allocated.count_total, 3);
+    assert!(
+        allocated.count_total <= 3,
+        "{} allocations",
+        allocated.count_total
+    );
     assert!(
         allocated.bytes_total < 1500,
         "{} bytes",
