@@ -172,6 +172,12 @@ fn values_of_secrets_are_replaced_everywhere() {
                 // To some servers the rest is a part of the value.
                 format!("a=b;{key}=REDACTED"),
             ),
+            (format!("{key}="), format!("{key}=REDACTED")),
+            (format!("&&{key}=hidden&"), format!("&&{key}=REDACTED&")),
+            (
+                format!("q=caf\u{e9}&{key}=hidden"),
+                format!("q=caf\u{e9}&{key}=REDACTED"),
+            ),
             (
                 format!("{key}=hidden=hidden&{key}=hidden"),
                 format!("{key}=REDACTED&{key}=REDACTED"),
@@ -330,11 +336,18 @@ fn every_text_is_cut() {
             ..Response::status(503)
         };
         response.headers.push(("x-b", long.clone().into_bytes()));
-        let lines = with(
-            of(&long, get(&format!("/{long}?{long}"))),
-            &[("user-agent", &long), ("x-request-id", &long)],
-        );
-        for vocabulary in VOCABULARIES {
+        let cut = |whole: &str| json!(whole[..whole.floor_char_boundary(limit)]);
+        let long_headers = [("user-agent", &*long), ("x-request-id", &*long)];
+        let (path, call) = (format!("/{long}"), format!("/a.B/{long}"));
+        let requests = [
+            (&path, get(&format!("{path}?{long}"))),
+            (&call, grpc(&call)),
+        ]
+        .map(|(path, lines)| (path, with(of(&long, lines), &long_headers)));
+        for (vocabulary, (path, lines)) in VOCABULARIES
+            .iter()
+            .flat_map(|vocabulary| requests.iter().map(move |request| (vocabulary, request)))
+        {
             for direction in DIRECTIONS {
                 let keys = json!({
                     "span": {
@@ -344,7 +357,7 @@ fn every_text_is_cut() {
                     },
                     "custom_tags": [{"tag": "tag", "response_header": {"name": "x-b"}}],
                 });
-                let sent = send(keys, direction, &lines, &response);
+                let sent = send(keys, direction, lines, &response);
                 for span in sent.spans() {
                     assert!(span.name.len() <= limit, "{}", span.name);
                     let mut full = 0;
@@ -352,6 +365,11 @@ fn every_text_is_cut() {
                         let Some(text) = value.as_str() else { continue };
                         assert!(text.len() <= limit, "{key} is {} long", text.len());
                         full += u32::from(text.len() + 4 > limit);
+                    }
+                    for (key, whole) in [("user_agent.original", &long), ("url.path", *path)] {
+                        if let Some(shown) = span.get(key) {
+                            assert_eq!(*shown, cut(whole), "{key}");
+                        }
                     }
                     assert!(span.dropped >= 1, "what is cut is counted");
                     assert!(span.dropped <= full, "what is whole is not");
