@@ -42,7 +42,7 @@ bench-core: ## What each step costs in the core, in time and allocations, and 20
 fuzz: ## Each parser for FUZZ_SECONDS
 	@./filter/core/fuzz/run.sh $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
-soak: wasm module envoy ## Failing collectors for long, under full load from wrk: SOAK_SECONDS=60 each
+soak: wasm module envoy ## Failing collectors for long, under full load: SOAK_SECONDS=60 each
 	@SOAK_SECONDS=$(SOAK_SECONDS) cargo test --quiet --locked -p sidespan-e2e -- --ignored --nocapture --test-threads 1 soak::
 
 w3c: wasm module envoy ## The official W3C trace-context suite against the filter; W3C_SUITE=DIR uses a clone that is there

@@ -12,7 +12,6 @@ pub mod load;
 pub mod relay;
 pub mod upstream;
 pub mod waterfall;
-pub mod wrk;
 
 mod config;
 mod garbage;

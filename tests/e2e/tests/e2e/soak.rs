@@ -1,11 +1,12 @@
 //! What `make soak` runs: every failure of a collector for long, under full
-//! load from wrk, and a table of what it cost.
+//! load, and a table of what it cost. A load and each failure last a given
+//! time, so the sleeps here are what is measured.
 
 use super::delivery::{Books, ROOMY, stage};
 use super::reload::reload_under_load;
 use super::stage::{EXPORTER, Stage};
-use harness::wrk::{self, WrkReport};
-use harness::{Behaviour, Code, Garbage, MockCollector, load};
+use harness::load::{self, LoadReport};
+use harness::{Behaviour, Code, Garbage, MockCollector};
 use std::collections::HashSet;
 use std::thread::sleep;
 use std::time::Duration;
@@ -21,14 +22,14 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What came of one load.
 struct Outcome {
-    report: WrkReport,
+    report: LoadReport,
     books: Books,
     /// Of all collectors that took part.
     distinct: u64,
     resident: u64,
 }
 
-/// A load of wrk for so long, while `during` does things to the collector; it
+/// A load for so long, while `during` does things to the collector; it
 /// gives the collectors whose place was taken.
 fn run(
     exporter: &str,
@@ -37,15 +38,14 @@ fn run(
 ) -> Outcome {
     let mut stage = stage(exporter);
     let addr = stage.addr();
-    let load = std::thread::spawn(move || wrk::run(addr, "/bytes/10", 1, 16, time));
+    let load = std::thread::spawn(move || load::run_for(addr, "/bytes/10", 16, time, &[]));
     let earlier = during(&mut stage);
-    let report = load.join().expect("wrk");
+    let report = load.join().expect("the load");
     let resident = stage.envoy.rss_bytes();
     let books = harness::eventually(PATIENCE, "that all spans are accounted for", || {
-        // Also requests that wrk gave up at its end.
-        let requests = stage.envoy.stat("http.edge.downstream_rq_total")?;
         let books = Books::of(&stage);
-        (books.created == requests && books.queued + books.in_flight == 0).then_some(books)
+        (books.created == report.ok + report.failed && books.queued + books.in_flight == 0)
+            .then_some(books)
     });
     let collectors = earlier.iter().chain([&stage.collector]);
     let ids: HashSet<_> = collectors.flat_map(MockCollector::ids).collect();
@@ -81,7 +81,7 @@ fn told(name: &str, outcome: &Outcome) {
     } = outcome;
     println!(
         "{name:<24} {:>9} requests {:>3} failed  p99 {:>9.2?}  {:>9} created {:>9} at the collector {:>7} rejected {:>8} declared lost  {:>4} MiB",
-        report.requests,
+        report.ok + report.failed,
         report.failed,
         report.p99,
         books.created,
