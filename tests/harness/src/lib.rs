@@ -15,7 +15,6 @@ pub mod waterfall;
 
 mod config;
 mod garbage;
-mod histogram;
 mod linkerd;
 mod process;
 mod program;

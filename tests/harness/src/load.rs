@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use hdrhistogram::Histogram;
+
 use crate::client::{Connection, encode, has_token};
-use crate::histogram::Histogram;
 
 /// The outcome of a load.
 #[derive(Clone, Debug, Default)]
@@ -19,8 +20,8 @@ pub struct LoadReport {
     pub statuses: BTreeMap<u16, u64>,
     /// The time from the first request's start to the last one's end.
     pub elapsed: Duration,
-    /// The time within which half of the answers came, at most 2 % too long as [`p99`](Self::p99)
-    /// is. Requests without an answer do not count.
+    /// The time within which half of the answers came. Requests without an answer do not count.
+    /// This one and the two below are at most 0.1 % too long.
     pub p50: Duration,
     /// The time within which 99 % of the answers came.
     pub p99: Duration,
@@ -105,27 +106,33 @@ fn load(
         let reports = workers
             .into_iter()
             .map(|worker| worker.join().expect("a load thread"));
-        reports.fold(Default::default(), sum)
+        reports.fold((LoadReport::default(), no_times()), sum)
     });
     report.elapsed = start.elapsed();
-    report.p50 = times.percentile(50);
-    report.p99 = times.percentile(99);
-    report.max = times.max();
+    report.p50 = Duration::from_nanos(times.value_at_quantile(0.5));
+    report.p99 = Duration::from_nanos(times.value_at_quantile(0.99));
+    report.max = Duration::from_nanos(times.max());
     report
+}
+
+/// A histogram of nanoseconds that grows with the times that it gets.
+fn no_times() -> Histogram<u64> {
+    Histogram::new(3).expect("three digits")
 }
 
 fn worker(
     addr: SocketAddr,
     request: &[u8],
     next: impl Fn() -> Option<Instant>,
-) -> (LoadReport, Histogram) {
+) -> (LoadReport, Histogram<u64>) {
     let mut report = LoadReport::default();
-    let mut times = Histogram::default();
+    let mut times = no_times();
     let mut connection = None;
     while let Some(start) = next() {
         match exchange(addr, &mut connection, request) {
             Ok(status) => {
-                times.record(start.elapsed());
+                let nanos = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+                times.record(nanos).expect("a histogram that grows");
                 *report.statuses.entry(status).or_insert(0) += 1;
                 match status {
                     200..300 => report.ok += 1,
@@ -158,14 +165,14 @@ fn exchange(
 }
 
 fn sum(
-    (mut left, mut times): (LoadReport, Histogram),
-    (right, more): (LoadReport, Histogram),
-) -> (LoadReport, Histogram) {
+    (mut left, mut times): (LoadReport, Histogram<u64>),
+    (right, more): (LoadReport, Histogram<u64>),
+) -> (LoadReport, Histogram<u64>) {
     left.ok += right.ok;
     left.failed += right.failed;
     for (status, count) in right.statuses {
         *left.statuses.entry(status).or_insert(0) += count;
     }
-    times.merge(&more);
+    times.add(more).expect("a histogram that grows");
     (left, times)
 }
