@@ -1,17 +1,59 @@
 //! The artefact itself.
 
-use std::collections::BTreeSet;
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
 use wasmparser::{ExternalKind, Parser, Payload};
 
-fn module() -> Vec<u8> {
-    let path = harness::workspace_root().join("dist/sidespan.wasm");
+/// The most that `sidespan.wasm` may have, whatever `tests/size.toml` says.
+const CEILING: u64 = 450_000;
+
+/// The artefacts by their names in `dist/`.
+type Sizes = BTreeMap<String, Size>;
+
+/// What `tests/size.toml` records of an artefact.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Size {
+    bytes: u64,
+    /// Why it last grew.
+    reason: String,
+}
+
+fn read(path: &str) -> Vec<u8> {
+    let path = harness::workspace_root().join(path);
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+fn module() -> Vec<u8> {
+    read("dist/sidespan.wasm")
+}
+
+/// How much an artefact may grow before its record must change, in percent.
+const TOLERANCE: u64 = 2;
+
 #[test]
-fn the_module_is_small() {
-    let size = module().len();
-    assert!(size < 450_000, "{size} bytes");
+fn artefacts_are_no_larger_than_recorded() {
+    let sizes = String::from_utf8(read("tests/size.toml")).expect("text");
+    let sizes: Sizes = toml::from_str(&sizes).expect("tests/size.toml");
+    let names: Vec<_> = sizes.keys().collect();
+    assert_eq!(names, ["libsidespan.so", "sidespan.wasm"]);
+    for (name, recorded) in &sizes {
+        assert!(!recorded.reason.is_empty(), "{name} has no reason");
+        let size = read(&format!("dist/{name}")).len() as u64;
+        let most = recorded.bytes + recorded.bytes * TOLERANCE / 100;
+        assert!(
+            size <= most,
+            "{name} has {size} bytes, more than {TOLERANCE} % over the recorded {}: \
+             make it smaller, or update bytes and reason in tests/size.toml",
+            recorded.bytes
+        );
+    }
+}
+
+#[test]
+fn the_module_is_below_the_ceiling() {
+    let size = module().len() as u64;
+    assert!(size < CEILING, "{size} bytes, at most {CEILING}");
 }
 
 /// What a panic names is a file of the sources, wherever they were built.
