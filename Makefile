@@ -1,7 +1,7 @@
 # Sidespan. `make help` lists what there is.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help run example test test-unit test-e2e test-istio check bench bench-core fuzz validate schema w3c live-check soak wasm module fault-injection baselines image envoy clean
+.PHONY: help run example test test-unit test-e2e test-runtimes test-istio check bench bench-core fuzz validate schema w3c live-check soak wasm module fault-injection baselines image envoy clean
 
 # Seconds of each fuzz target.
 FUZZ_SECONDS ?= 20
@@ -10,7 +10,7 @@ SOAK_SECONDS ?= 60
 FUZZ_TARGETS := traceparent tracestate b3 configuration
 
 help: ## This list
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
 
 run: wasm envoy ## A small mesh of four Envoys that prints its traces; ONCE=1 ends by itself
 	@cargo run --quiet --locked -p sidespan-harness --bin mesh
@@ -26,6 +26,9 @@ test-unit: ## What needs no Envoy
 
 test-e2e: wasm module fault-injection envoy ## What needs one
 	@cargo test --quiet --locked -p sidespan-e2e
+
+test-runtimes: wasm envoy ## What needs Go, Node.js, Python or func-e: the examples with programs of their own, Envoy by func-e; installs what is missing
+	@./tests/e2e/runtimes.sh
 
 test-istio: ## Istio's own control plane on istio/, and real Envoys on what it makes; needs Go
 	@./tests/istio/test.sh

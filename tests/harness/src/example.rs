@@ -13,7 +13,7 @@ mod step;
 mod tree;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -61,15 +61,27 @@ struct Variant {
     callers: BTreeMap<String, BTreeMap<String, String>>,
 }
 
-/// Runs the example in this folder of `examples/` and tells of it on standard output. Panics where
-/// something is not as the scenario has it.
-pub fn run(name: &str) -> Outcome {
+/// Whether an example has applications or Collectors, which are installed before it runs.
+pub fn has_programs(name: &str) -> bool {
+    let (_, scenario) = read(name);
+    scenario.parts.iter().any(Part::is_program)
+}
+
+/// The folder of an example and its scenario.
+fn read(name: &str) -> (PathBuf, Scenario) {
     let dir = workspace_root().join("examples").join(name);
     let path = dir.join("scenario.json");
     let text = std::fs::read_to_string(&path)
         .unwrap_or_else(|error| panic!("no example {name:?}: {}: {error}", path.display()));
-    let scenario: Scenario =
+    let scenario =
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    (dir, scenario)
+}
+
+/// Runs the example in this folder of `examples/` and tells of it on standard output. Panics where
+/// something is not as the scenario has it.
+pub fn run(name: &str) -> Outcome {
+    let (dir, scenario) = read(name);
 
     // Before anything is installed, which takes a while.
     if let Some(missing) = scenario.parts.iter().find_map(|part| part.missing(&dir)) {

@@ -117,6 +117,11 @@ impl fmt::Display for Place {
 }
 
 impl Part {
+    /// Whether it is installed before it runs.
+    pub(super) fn is_program(&self) -> bool {
+        matches!(self, Self::Application(_) | Self::Collector(_))
+    }
+
     /// What this machine lacks to run it.
     pub(super) fn missing(&self, dir: &Path) -> Option<String> {
         match self {
