@@ -576,6 +576,7 @@ impl Envoy {
                 }
                 Err(_) => {}
             }
+            // Between two looks.
             std::thread::sleep(Duration::from_millis(5));
         }
     }

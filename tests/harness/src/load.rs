@@ -83,6 +83,7 @@ pub fn run_paced(
             return None;
         }
         let due = start + after;
+        // The pace of the load.
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
         Some(due)
     })

@@ -20,6 +20,7 @@ pub(crate) fn poll<T>(timeout: Duration, mut f: impl FnMut() -> Option<T>) -> Op
         if over {
             return None;
         }
+        // Between two looks.
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(10));
     }

@@ -124,6 +124,7 @@ impl Asking {
                     let _ = socket.write_all(b"?\r\n\r\n");
                     let _ = socket.read_to_end(&mut Vec::new());
                 }
+                // The pace of the requests.
                 std::thread::sleep(Duration::from_millis(50));
             }
         };

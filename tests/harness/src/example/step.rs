@@ -195,6 +195,7 @@ impl Step {
                 scope.spawn(|| {
                     while !over.load(Ordering::Relaxed) {
                         stats.assert(running);
+                        // Between two looks at the stats.
                         std::thread::sleep(Duration::from_millis(2));
                     }
                 });

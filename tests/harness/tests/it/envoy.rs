@@ -170,6 +170,7 @@ fn parent_to_be_killed() {
     let upstream = Upstream::start();
     let envoy = envoy(&upstream).start();
     println!("\nEnvoy's id: {}", envoy.pid());
+    // The end of a child that nobody kills.
     std::thread::sleep(Duration::from_secs(60));
 }
 
