@@ -69,7 +69,10 @@ fn with_the_policy_that_is_shipped_a_panic_costs_no_request() {
         };
         assert_eq!(cost, harmless, "{place}");
         let line = proxy.envoy.wait_log("internal error", PATIENCE);
-        assert!(line.contains("http.rs"), "it says where: {line}");
+        assert!(
+            line.contains("panicked at filter/"),
+            "it says where: {line}"
+        );
 
         proxy.reload(&quick("again"));
         eventually(PATIENCE, "a traced request", || {
