@@ -30,7 +30,8 @@ pub(super) fn body(envelope: &Envelope, batch: &mut Batch, gzip: bool) -> Body {
     if gzip { compress(&body).into() } else { body }
 }
 
-/// A gzip member (RFC 1952) without name and time.
+/// A gzip member (RFC 1952) without name and time. `flate2` does the same and adds
+/// 21 KB to the Wasm module.
 fn compress(data: &[u8]) -> Vec<u8> {
     const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
     /// The fastest: the worker that compresses serves requests, too.
