@@ -263,6 +263,10 @@ pub fn reload_under_load(reloads: u64) {
             let valid = quick(&format!("v{n}"));
             let invalid = format!("exporter: {{ otlp_grpc: {{ cluster: {n} }} }}");
             proxy.reload(if n % 2 == 0 { &invalid } else { &valid });
+            // Only then the document is known to be in force. Of two that are not,
+            // none takes a rejected one's place.
+            let created = proxy.stat("spans_created");
+            proxy.wait_stat("spans_created", |n| n > created);
         }
         stop.store(true, Ordering::Relaxed);
         load.join().unwrap()
