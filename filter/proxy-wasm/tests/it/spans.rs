@@ -52,6 +52,7 @@ fn text(value: &AnyValue) -> String {
     match value.value.as_ref().unwrap() {
         Value::StringValue(text) => text.clone(),
         Value::IntValue(number) => number.to_string(),
+        Value::DoubleValue(number) => number.to_string(),
         Value::BoolValue(truth) => truth.to_string(),
         Value::ArrayValue(list) => list.values.iter().map(text).collect::<Vec<_>>().join(","),
         value => panic!("{value:?}"),
