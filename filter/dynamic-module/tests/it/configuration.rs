@@ -94,8 +94,17 @@ fn rejected_document_is_counted_in_the_next_turn() {
 fn rejected_document_of_a_named_filter_keeps_the_last_good_one() {
     let _serial = start();
     let _good = Filter::load("orders", &document("last-good", "")).unwrap();
-    let filter = Filter::load("orders", &document("last-good", INVALID)).unwrap();
+    let filter = Filter::load("orders", &document("elsewhere", INVALID)).unwrap();
     assert!(context_written(&filter).is_some());
+}
+
+/// The last good one may be another tenant's.
+#[test]
+fn rejected_document_of_an_unnamed_filter_keeps_none() {
+    let _serial = start();
+    let _good = Filter::load("sidespan", &document("unnamed", "")).unwrap();
+    let filter = Filter::load("sidespan", &document("elsewhere", INVALID)).unwrap();
+    assert_eq!(context_written(&filter), None);
 }
 
 /// A filter of this name looks at no request.

@@ -5,7 +5,7 @@ use crate::fake_envoy::{
     self, FakeStream, REQUEST_HEADERS, RESPONSE_HEADERS, RESPONSE_TRAILERS, Value, lines,
 };
 use crate::module::{Filter, document, edge, failed, inbound, start};
-use crate::spans::{CLIENT, SERVER, assert_attributes, attribute, hex};
+use crate::spans::{CLIENT, SERVER, assert_attributes, hex};
 use opentelemetry_proto::tonic::trace::v1::Span;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -159,6 +159,30 @@ fn local_reply_has_the_details_of_its_attribute() {
 }
 
 #[test]
+fn certificates_of_both_ends_are_attributes() {
+    let mut stream = inbound(&[]);
+    let (caller, upstream) = ("spiffe://cluster.local/ns/shop/sa/web", "CN=orders");
+    stream.of_response.extend([
+        (
+            "connection.uri_san_peer_certificate",
+            Value::Text(caller.to_owned()),
+        ),
+        (
+            "upstream.subject_peer_certificate",
+            Value::Text(upstream.to_owned()),
+        ),
+    ]);
+    let (span, _) = span_of("certificates", stream);
+    assert_attributes(
+        &span,
+        &[
+            ("sidespan.downstream.tls_peer", caller),
+            ("sidespan.upstream.tls_peer", upstream),
+        ],
+    );
+}
+
+#[test]
 fn grpc_status_is_read_from_the_trailers() {
     let mut stream = inbound(&[("content-type", "application/grpc")]);
     stream
@@ -251,7 +275,7 @@ fn response_header_has_the_trace_id() {
 }
 
 #[test]
-fn metadata_of_the_route_decides_and_tags() {
+fn metadata_of_the_route_is_read_by_its_type() {
     let _serial = start();
     let tag = |name: &str| {
         format!(
@@ -277,7 +301,6 @@ fn metadata_of_the_route_decides_and_tags() {
         &span,
         &[("team", "orders"), ("tier", "2"), ("beta", "true")],
     );
-    assert_eq!(attribute(&span.attributes, "other"), None);
 }
 
 #[test]

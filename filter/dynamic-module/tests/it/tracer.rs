@@ -107,7 +107,10 @@ fn child_of_a_span_is_a_client_span() {
     let (filter, tracer) = tracer("tracer-child");
     let span = tracer.start(request(&[]), true);
     let child = span.child("router orders egress");
-    let sent = child.inject(request(&[]));
+    // A route rewrites the path.
+    let mut rewritten = request(&[]);
+    rewritten[2].1 = b"/v2/4711".to_vec();
+    let sent = child.inject(rewritten);
     let child_id = child.span_id().unwrap();
     assert!(values(&sent, "traceparent")[0].contains(&child_id));
     child.finish();
@@ -122,6 +125,8 @@ fn child_of_a_span_is_a_client_span() {
     assert_eq!(hex(&client.span_id), child_id);
     assert_eq!(hex(&client.parent_span_id), parent_id);
     assert_eq!(spans.len(), 2);
+    let url = "http://shop.example:8080/v2/4711";
+    assert_attributes(client, &[("url.full", url)]);
 }
 
 #[test]
@@ -149,7 +154,7 @@ fn baggage_and_events_are_left_alone() {
 }
 
 #[test]
-fn operation_names_the_span_only_for_another_document() {
+fn operation_of_envoy_names_the_span() {
     let _serial = start();
     let (filter, tracer) = tracer("tracer-operation");
     let span = tracer.start(request(&[]), true);

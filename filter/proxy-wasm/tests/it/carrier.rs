@@ -90,11 +90,15 @@ fn state_that_no_filter_writes_is_warned_of_once() {
 fn state_that_a_filter_writes_is_checked_once_and_not_warned_of() {
     configured(KEYS);
     fake_host::take_logs();
+    fake_host::take_calls();
     for context_id in [2, 3] {
         set_request(&[]);
         stream(context_id, true);
     }
     assert_eq!(fake_host::take_logs(), []);
+    let calls = fake_host::take_calls().into_iter();
+    let reads = calls.filter(|call| call == "get_header_map_pairs request_headers");
+    assert_eq!(reads.count(), 3, "two requests and one check");
 }
 
 /// A request that was answered here went nowhere.

@@ -82,13 +82,33 @@ fn rejected_document_leaves_requests_untraced() {
     assert_eq!(fake_host::with(|host| host.http_calls.len()), 0);
 }
 
-#[test]
-fn rejected_document_of_a_plugin_with_root_id_keeps_the_last_good_one() {
-    fake_host::set_property("plugin_root_id", b"shop");
+/// Whether a request is traced though its root's document was rejected, after one
+/// for another collector was accepted.
+fn is_traced_by_the_last_good_document(root_id: &str) -> bool {
+    fake_host::set_property("plugin_root_id", root_id.as_bytes());
     module::configured("");
     create(2, 0);
-    assert!(configure(2, document(r#", "sampler": 1"#).as_bytes()));
-    assert!(context_written(10, 2).is_some());
+    let other = document(r#", "sampler": 1"#).replace("collector", "tenant-b");
+    assert!(configure(2, other.as_bytes()));
+    context_written(10, 2).is_some()
+}
+
+#[test]
+fn rejected_document_of_a_plugin_with_root_id_keeps_the_last_good_one() {
+    assert!(is_traced_by_the_last_good_document("shop"));
+}
+
+/// The last good one may be another tenant's.
+#[test]
+fn rejected_document_of_a_plugin_without_identity_keeps_none() {
+    assert!(!is_traced_by_the_last_good_document(""));
+}
+
+/// Istio names a WasmPlugin by its namespace and its own name.
+#[test]
+fn rejected_document_of_a_plugin_of_istio_keeps_the_last_good_one() {
+    fake_host::set_property("xds.node.metadata.ISTIO_VERSION", b"1.28.0");
+    assert!(is_traced_by_the_last_good_document(""));
 }
 
 #[test]

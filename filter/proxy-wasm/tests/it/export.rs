@@ -223,6 +223,29 @@ fn otlp_http_is_a_post_of_protobuf_with_headers_of_the_environment() {
 }
 
 #[test]
+fn pause_that_the_collector_asks_for_is_a_gauge() {
+    configured("");
+    configure_exporter(
+        r#"{"otlp_http": {"cluster": "backend"}, "batch": {"max_export_batch_size": 2}}"#,
+    );
+    requests(2);
+    fake_host::take_logs();
+    let headers = [(":status", "429"), ("retry-after", "60")];
+    fake_host::set_map(CALL_HEADERS, &headers);
+    http_call_response(ROOT, sent().token, 2);
+    let until = i64::try_from(fake_host::with(|host| host.now) / SECOND).unwrap() + 60;
+    assert!(metric("exports.paused_until") >= until);
+    let logs = fake_host::take_logs();
+    assert!(
+        logs.iter().any(|(_, line)| line.contains("pause until")),
+        "{logs:?}"
+    );
+    requests(2);
+    module::tick(ROOT);
+    assert!(fake_host::take_http_calls().is_empty());
+}
+
+#[test]
 fn root_has_a_tick_each_second() {
     configured("");
     let period = || fake_host::with(|host| host.tick_periods[&ROOT]);

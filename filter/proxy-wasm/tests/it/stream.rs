@@ -132,6 +132,30 @@ fn failed_stream_has_an_error_and_its_details() {
 }
 
 #[test]
+fn certificate_of_the_caller_is_an_attribute() {
+    configured("");
+    fake_host::set_property("connection.mtls", &[1]);
+    let caller = "spiffe://cluster.local/ns/shop/sa/web";
+    fake_host::set_property("connection.uri_san_peer_certificate", caller.as_bytes());
+    set_request(&[]);
+    stream(2, ROOT);
+    let span = flush_one(ROOT);
+    assert_attributes(&span, &[("sidespan.downstream.tls_peer", caller)]);
+}
+
+#[test]
+fn certificate_of_the_upstream_is_an_attribute() {
+    configured("");
+    fake_host::set_property("upstream.tls_version", b"TLSv1.3");
+    let upstream = "CN=orders";
+    fake_host::set_property("upstream.subject_peer_certificate", upstream.as_bytes());
+    set_request(&[]);
+    stream(2, ROOT);
+    let span = flush_one(ROOT);
+    assert_attributes(&span, &[("sidespan.upstream.tls_peer", upstream)]);
+}
+
+#[test]
 fn grpc_status_is_read_from_the_trailers() {
     configured("");
     set_request(&[("content-type", "application/grpc"), ("te", "trailers")]);
@@ -207,6 +231,9 @@ fn stream_of_a_cluster_has_a_client_span() {
     assert_eq!(hex(&span.parent_span_id), PARENT);
     assert_eq!(written, format!("00-{TRACE}-{}-01", hex(&span.span_id)));
     assert_attributes(&span, &[("http.response.status_code", "404")]);
+    // Envoy counts what the downstream got, of all attempts.
+    let size = attribute(&span.attributes, "http.response.body.size");
+    assert_eq!(size, None);
 }
 
 /// A request with a body, of which so many bytes are received.
