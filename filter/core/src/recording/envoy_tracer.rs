@@ -355,8 +355,8 @@ impl SpanTagger {
         let fields = NameFields {
             method: &method,
             head,
-            route: "",
-            cluster,
+            route: || "",
+            cluster: || cluster,
         };
         let rendered = fields.render(&self.config.name, limit);
         match (rendered, self.grpc_method(head).as_deref()) {

@@ -23,6 +23,7 @@ use crate::span::custom_tags::{CustomTag, CustomTags};
 use crate::span::semconv;
 use crate::span::span::{Parent, Span, SpanKind};
 use std::borrow::Cow;
+use std::cell::OnceCell;
 
 /// Makes spans of streams.
 #[derive(Debug)]
@@ -197,7 +198,8 @@ impl Recorder {
     ) -> Option<Ended> {
         let head = RequestHead::read(&stream.request);
         let outcome = Outcome::read(response, head.is_grpc());
-        let direction = || stream.direction(response);
+        let known = OnceCell::new();
+        let direction = || *known.get_or_init(|| stream.direction(response));
         let (kind, has_upstream_span) = match stream.is_attempt {
             true => (SpanKind::Client, false),
             false => (self.kind(direction), self.has_upstream_span(direction)),
@@ -362,8 +364,8 @@ impl Recorder {
         let fields = NameFields {
             method: &method,
             head,
-            route: outcome.route().unwrap_or_default(),
-            cluster: outcome.cluster().unwrap_or_default(),
+            route: || outcome.route().unwrap_or_default(),
+            cluster: || outcome.cluster().unwrap_or_default(),
         };
         let rendered = fields.render(&self.config.name, limit);
         let name = match (rendered, grpc) {

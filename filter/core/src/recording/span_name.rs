@@ -6,18 +6,18 @@ use crate::span::text::{cut, lossy};
 use std::borrow::Cow;
 
 /// What the template of a name can hold.
-pub(super) struct NameFields<'a> {
+pub(super) struct NameFields<'a, R, C> {
     /// A known method, or `HTTP`.
     pub(super) method: &'a str,
     /// The headers that the others come from.
     pub(super) head: &'a RequestHead<'a>,
-    /// The name of the route; empty for none.
-    pub(super) route: &'a str,
-    /// The name of the cluster; empty for none.
-    pub(super) cluster: &'a str,
+    /// Reads the name of the route; empty for none.
+    pub(super) route: R,
+    /// Reads the name of the cluster; empty for none.
+    pub(super) cluster: C,
 }
 
-impl NameFields<'_> {
+impl<'a, R: Fn() -> &'a str, C: Fn() -> &'a str> NameFields<'a, R, C> {
     /// Renders a name by a template, whose values have `limit` bytes at most.
     /// `None` if the name is that of the conventions.
     pub(super) fn render(&self, template: &SpanName, limit: usize) -> Option<String> {
@@ -25,8 +25,8 @@ impl NameFields<'_> {
             Field::Method => Cow::Borrowed(self.method),
             Field::Host => lossy(self.head.host(), limit),
             Field::Path => lossy(self.head.path_without_query(), limit),
-            Field::Route => Cow::Borrowed(self.route),
-            Field::Cluster => Cow::Borrowed(self.cluster),
+            Field::Route => Cow::Borrowed((self.route)()),
+            Field::Cluster => Cow::Borrowed((self.cluster)()),
         })
     }
 }
