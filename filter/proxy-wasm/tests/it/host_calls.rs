@@ -161,8 +161,7 @@ fn stream_without_an_expression_reads_each_property_by_itself() {
     after_first_stream("");
     let calls = calls_of(3, &[]);
     let is_property = |call: &&String| call.starts_with("get_property ");
-    let mut properties: Vec<_> = calls.iter().filter(is_property).collect();
-    properties.dedup();
+    let properties: Vec<_> = calls.iter().filter(is_property).collect();
     let expected = PROPERTIES.map(|path| format!("get_property {path}"));
     assert_eq!(properties, expected.iter().collect::<Vec<_>>());
 }
@@ -173,7 +172,6 @@ const PROPERTIES: [&str; 16] = [
     "response.code",
     "response.flags",
     "upstream.request_attempt_count",
-    // Read twice: the span's kind and the call upstream depend on it.
     "xds.listener_direction",
     "xds.route_name",
     "request.protocol",
