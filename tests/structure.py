@@ -56,6 +56,7 @@ LAYERS = {
         "stream",
         "configuration",
         "log_throttle",
+        "logger",
         "metrics",
         "dispatch",
         "shared_state",

@@ -7,9 +7,10 @@
 //! headers are read in place, from one buffer.
 #![allow(unsafe_code)]
 
-use crate::types::{Buffer, LogLevel, Map, MetricType};
+use crate::types::{Buffer, Map, MetricType};
 use sidespan_core::headers::serialized_map::Pairs;
 use sidespan_runtime::dispatch::DispatchError;
+use sidespan_runtime::logger::LogLevel;
 use std::alloc::Layout;
 use std::time::Duration;
 

@@ -1,35 +1,13 @@
 //! Log messages to the proxy's log.
 
 use crate::hostcalls;
-use crate::types::LogLevel;
-use log::{Level, LevelFilter, Log, Metadata, Record};
+use sidespan_runtime::logger::{HostLogger, LogLevel, set_level};
 
-struct HostLogger;
-
-static LOGGER: HostLogger = HostLogger;
-
-impl Log for HostLogger {
-    fn enabled(&self, _metadata: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &Record<'_>) {
-        let level = match record.level() {
-            Level::Error => LogLevel::Error,
-            Level::Warn => LogLevel::Warn,
-            Level::Info => LogLevel::Info,
-            Level::Debug | Level::Trace => LogLevel::Debug,
-        };
-        hostcalls::log(level, &format!("sidespan: {}", record.args()));
-    }
-
-    fn flush(&self) {}
-}
+static LOGGER: HostLogger = HostLogger::new(hostcalls::log);
 
 /// Sends messages, and panics, to the proxy's log.
 pub(crate) fn install() {
-    // Fails where it was done before.
-    let _ = log::set_logger(&LOGGER);
+    LOGGER.install();
     update_level();
     std::panic::set_hook(Box::new(|panic| {
         let line = format!("sidespan: internal error: {panic}");
@@ -39,8 +17,5 @@ pub(crate) fn install() {
 
 /// Reads the level of the proxy's log. To read it at each request would cost.
 pub(crate) fn update_level() {
-    log::set_max_level(match hostcalls::is_debug() {
-        true => LevelFilter::Debug,
-        false => LevelFilter::Info,
-    });
+    set_level(hostcalls::is_debug());
 }

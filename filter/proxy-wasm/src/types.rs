@@ -1,15 +1,5 @@
 //! Types of the proxy-wasm ABI.
 
-/// `proxy_log_level_t`.
-#[derive(Clone, Copy)]
-pub(crate) enum LogLevel {
-    Debug = 1,
-    Info = 2,
-    Warn = 3,
-    Error = 4,
-    Critical = 5,
-}
-
 /// `proxy_map_type_t`.
 #[derive(Clone, Copy)]
 pub(crate) enum Map {

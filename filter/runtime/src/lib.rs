@@ -19,6 +19,7 @@ pub mod configuration;
 pub mod dispatch;
 pub mod fault_injection;
 pub mod log_throttle;
+pub mod logger;
 pub mod metrics;
 pub mod process;
 pub mod shared_state;

@@ -99,16 +99,6 @@ pub(crate) enum MetadataSource {
     Host = 3,
 }
 
-/// `envoy_dynamic_module_type_log_level`.
-#[derive(Clone, Copy)]
-pub(crate) enum LogLevel {
-    Debug = 1,
-    Info = 2,
-    Warn = 3,
-    Error = 4,
-    Critical = 5,
-}
-
 /// `envoy_dynamic_module_type_http_filter_envoy_ptr`.
 pub(crate) type StreamPtr = *mut c_void;
 

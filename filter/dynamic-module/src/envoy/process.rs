@@ -1,6 +1,7 @@
 //! Envoy's log, and what it knows of its process.
 
 use crate::envoy::abi::*;
+use sidespan_runtime::logger::LogLevel;
 use std::sync::OnceLock;
 
 /// Writes a line to Envoy's log, from any thread.

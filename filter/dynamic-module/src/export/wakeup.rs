@@ -1,8 +1,8 @@
 //! A thread that calls the main one.
 
-use crate::envoy::abi::LogLevel;
 use crate::envoy::process;
 use crate::envoy::scheduler::Scheduler;
+use sidespan_runtime::logger::LogLevel;
 use sidespan_runtime::process::panic_guard;
 use sidespan_runtime::process::per_worker::lock;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
