@@ -113,6 +113,8 @@ PACKAGES = {
     "sidespan-dynamic-module": {"sidespan-core", "sidespan-config", "sidespan-runtime"},
     "sidespan-validate": {"sidespan-config"},
     "sidespan-baseline-wasm": {"sidespan-core", "sidespan-config", "sidespan-runtime"},
+    "sidespan-baseline-wasm-sdk": {"sidespan-core", "sidespan-config"},
+    "sidespan-prune": set(),
     "sidespan-baseline-native": {"sidespan-core", "sidespan-config", "sidespan-runtime"},
     "sidespan-harness": set(),
     "sidespan-bench": {"sidespan-harness"},

@@ -26,7 +26,7 @@ use load::Upstream;
 use machine::{Cores, Machine};
 use measure::{Effort, Sample};
 use report::Summary;
-use variant::{AGAINST, FLOORS, VARIANTS, Variant};
+use variant::{AGAINST, BUILT_IN, FLOORS, NONE, VARIANTS, Variant};
 
 /// The shares of the requests that are sampled, in percent.
 const PERCENTAGES: [u32; 3] = [100, 1, 0];
@@ -134,7 +134,8 @@ struct Plan {
 
 impl Plan {
     /// `QUICK` asks for a short run, `ROUNDS` for another number of rounds, `FLOOR` for the floors
-    /// beside all others, `AGAINST` for the older artefacts in a folder.
+    /// beside all others, `AGAINST` for the older artefacts in a folder, `ONLY` for the variants
+    /// with one of these texts, separated by semicolons, in their names.
     fn from_env() -> Self {
         let is_quick = std::env::var_os("QUICK").is_some();
         let mut effort = match is_quick {
@@ -153,7 +154,11 @@ impl Plan {
         if rig::against().is_some() {
             variants.extend(&AGAINST);
         }
-        let is_record = !is_quick && effort.rounds >= ROUNDS_OF_A_RECORD;
+        let only = std::env::var("ONLY").ok().filter(|only| !only.is_empty());
+        if let Some(only) = &only {
+            variants.retain(|variant| is_among(variant.name, only));
+        }
+        let is_record = !is_quick && only.is_none() && effort.rounds >= ROUNDS_OF_A_RECORD;
         Self {
             variants,
             percentages: match with_floors {
@@ -199,6 +204,11 @@ impl Plan {
             ),
         }
     }
+}
+
+/// Whether `ONLY` asks for a variant. Both that all are compared to are always there.
+fn is_among(name: &str, only: &str) -> bool {
+    [NONE, BUILT_IN].contains(&name) || only.split(';').any(|text| name.contains(text.trim()))
 }
 
 /// Writes a file of the workspace and says so.

@@ -80,6 +80,10 @@ impl Stage {
                     .wasm("build/sidespan-baseline.wasm")
                     .modules("build/baseline");
             }
+            Build::BaselineSdk => envoy = envoy.wasm("build/sidespan-baseline-sdk.wasm"),
+            Build::BaselineSdkPruned => {
+                envoy = envoy.wasm("build/sidespan-baseline-sdk-pruned.wasm");
+            }
             Build::Against => {
                 let folder = against().expect("AGAINST names a folder");
                 envoy = envoy

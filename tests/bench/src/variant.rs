@@ -30,6 +30,10 @@ pub(crate) enum Build {
     Current,
     /// The least that any could do: `tests/bench/baselines`.
     Baseline,
+    /// The same Wasm filter on the proxy-wasm crate.
+    BaselineSdk,
+    /// That without the callbacks that the crate exports and the filter does not use.
+    BaselineSdkPruned,
     /// `sidespan.wasm` and `libsidespan.so` of the folder that `AGAINST` names.
     Against,
 }
@@ -112,7 +116,7 @@ pub(crate) const VARIANTS: [Variant; 6] = [
 /// What no filter and no tracer can do without: a stream, all headers, one that is written, and, if it is sampled,
 /// all that a span says, asked of Envoy. Nothing is decided, and nothing made of it; natively a span that is always
 /// the same is exported, in Wasm none is.
-pub(crate) const FLOORS: [Variant; 3] = [
+pub(crate) const FLOORS: [Variant; 5] = [
     Variant {
         name: "floor of a wasm filter",
         is_ours: false,
@@ -135,6 +139,22 @@ pub(crate) const FLOORS: [Variant; 3] = [
         build: Build::Baseline,
         artefact: Artefact::Module,
         config: |_, percent| tracer(percent),
+        sampled_stat: None,
+    },
+    Variant {
+        name: "floor with the SDK",
+        is_ours: false,
+        build: Build::BaselineSdk,
+        artefact: Artefact::Wasm,
+        config: filter,
+        sampled_stat: None,
+    },
+    Variant {
+        name: "floor with the SDK, pruned",
+        is_ours: false,
+        build: Build::BaselineSdkPruned,
+        artefact: Artefact::Wasm,
+        config: filter,
         sampled_stat: None,
     },
 ];
