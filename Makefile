@@ -1,7 +1,7 @@
 # Sidespan. `make help` lists what there is.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
-.PHONY: help run example test test-unit test-e2e test-runtimes test-istio check bench bench-core fuzz validate schema w3c live-check soak wasm module fault-injection baselines image envoy clean
+.PHONY: help run example test test-unit test-e2e test-runtimes test-istio check bench bench-core fuzz validate schema w3c live-check soak wasm module fault-injection sdk-probe baselines image envoy clean
 
 # Seconds of each fuzz target.
 FUZZ_SECONDS ?= 20
@@ -24,13 +24,13 @@ run: wasm envoy ## A small mesh of four Envoys that prints its traces; ONCE=1 en
 example: wasm envoy ## One of examples/, by NAME=
 	@cargo run --quiet --locked -p sidespan-harness --bin example -- $(NAME)
 
-test: wasm module fault-injection envoy ## Everything that proves it: units, tables, properties, real Envoys (ENVOY_VERSION=1.38.2 for another)
+test: wasm module fault-injection sdk-probe envoy ## Everything that proves it: units, tables, properties, real Envoys (ENVOY_VERSION=1.38.2 for another)
 	@cargo test --quiet --locked --workspace
 
 test-unit: ## What needs no Envoy
 	@cargo test --quiet --locked -p sidespan-core
 
-test-e2e: wasm module fault-injection envoy ## What needs one
+test-e2e: wasm module fault-injection sdk-probe envoy ## What needs one
 	@cargo test --quiet --locked -p sidespan-e2e
 
 test-runtimes: wasm envoy ## What needs Go, Node.js, Python or func-e: the examples with programs of their own, Envoy by func-e; installs what is missing
@@ -74,6 +74,10 @@ module: ## dist/libsidespan.so, the native module
 
 image: wasm ## dist/image, an OCI image of it, and its digest
 	@./filter/proxy-wasm/image.py
+
+# A filter on the proxy-wasm crate, which shows its panics.
+sdk-probe:
+	@PACKAGE=sidespan-sdk-probe OUT=build/sidespan-sdk-probe.wasm ./filter/proxy-wasm/build.sh
 
 fault-injection: wasm module
 	@./filter/proxy-wasm/build.sh fault-injection

@@ -119,6 +119,7 @@ PACKAGES = {
     "sidespan-harness": set(),
     "sidespan-bench": {"sidespan-harness"},
     "sidespan-e2e": {"sidespan-harness"},
+    "sidespan-sdk-probe": set(),
 }
 # All that the core may link: nothing that knows a host.
 CORE_LINKS = {

@@ -10,6 +10,7 @@ mod live_check;
 mod panics;
 mod process;
 mod routes;
+mod sdk;
 mod size;
 mod tracer;
 mod trap;
