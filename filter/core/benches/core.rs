@@ -1,11 +1,21 @@
 //! What each step of a request costs in the core, in time and in allocations:
 //! reading its context, deciding, recording its span, encoding it, and handing
-//! out a batch; and what a decision costs with two hundred rules.
+//! out a batch; what a decision costs with two hundred rules; and the attributes
+//! and the encoding of a span beside `opentelemetry-proto` with `prost`.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs
+)]
 
 use allocation_counter::measure;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message as _;
 use sidespan_core::config::Config;
 use sidespan_core::export::callout::CalloutOutcome;
 use sidespan_core::export::pipeline::Delivery;
@@ -17,6 +27,7 @@ use sidespan_core::host::response_info::{End, MetadataKind, ResponseInfo};
 use sidespan_core::propagation::composite::Propagator;
 use sidespan_core::recording::stream::Ended;
 use sidespan_core::source::{SpanSource, Started};
+use sidespan_core::span::attributes::{Attributes, Value};
 use sidespan_core::stats::Stats;
 use std::borrow::Cow;
 use std::hint::black_box;
@@ -336,6 +347,104 @@ fn allocations(plain: &Headers, continued: &Headers) {
     told("flush (512 spans)", measure(|| export(&mut delivery)));
 }
 
+/// The span of a request, read from an export with OTLP's own types.
+fn model(ended: &Ended) -> Span {
+    const GRPC_PREFIX: usize = 5;
+    let mut delivery = Delivery::new(config(1, &[]).delivery(), &Nowhere);
+    let mut stats = Stats::default();
+    (0..512).for_each(|_| delivery.queue().add(ended, &mut stats, 2));
+    let body = delivery.next_callout(3).unwrap().body;
+    let request = ExportTraceServiceRequest::decode(&body[GRPC_PREFIX..]).unwrap();
+    request.resource_spans[0].scope_spans[0].spans[0].clone()
+}
+
+/// The attributes of a span, encoded as they are set.
+fn attributes(span: &Span) -> Attributes {
+    const MAX_LENGTH: usize = 1024;
+    const EXPECTED_BYTES: usize = 896;
+    let mut attributes = Attributes::new(MAX_LENGTH, EXPECTED_BYTES);
+    for KeyValue { key, value, .. } in &span.attributes {
+        let value = match value.as_ref().and_then(|value| value.value.as_ref()) {
+            Some(any_value::Value::StringValue(text)) => Value::Str(text),
+            Some(any_value::Value::IntValue(number)) => Value::Int(*number),
+            Some(any_value::Value::DoubleValue(number)) => Value::Double(*number),
+            other => panic!("{key}: {other:?}"),
+        };
+        attributes.set(key, value);
+    }
+    attributes
+}
+
+/// The same span as a message of `opentelemetry-proto`, of the same borrowed values.
+fn message(span: &Span) -> Span {
+    let text = |text: &str| any_value::Value::StringValue(text.to_owned());
+    let attributes = span.attributes.iter().map(|attribute| {
+        let value = match attribute.value.as_ref().and_then(|v| v.value.as_ref()) {
+            Some(any_value::Value::StringValue(value)) => text(value),
+            other => other.unwrap().clone(),
+        };
+        KeyValue {
+            key: attribute.key.as_str().to_owned(),
+            value: Some(AnyValue { value: Some(value) }),
+            ..KeyValue::default()
+        }
+    });
+    Span {
+        trace_id: span.trace_id.clone(),
+        span_id: span.span_id.clone(),
+        name: span.name.clone(),
+        kind: span.kind,
+        start_time_unix_nano: span.start_time_unix_nano,
+        end_time_unix_nano: span.end_time_unix_nano,
+        attributes: attributes.collect(),
+        flags: span.flags,
+        ..Span::default()
+    }
+}
+
+/// Attributes and encoding, by hand and by `prost`, each into the buffer of a batch.
+fn encodings(criterion: &mut Criterion) {
+    let mut source = source(1, &[]);
+    let ended = ended(&mut source, &request());
+    let span = model(&ended);
+    let len = span.encoded_len();
+    println!(
+        "the span: {} attributes, {len} bytes",
+        span.attributes.len()
+    );
+    assert_eq!(message(&span), span);
+    let mut group = criterion.benchmark_group("attributes and encode");
+    let mut delivery = Delivery::new(config(1, &[]).delivery(), &Nowhere);
+    let mut stats = Stats::default();
+    let mut count = 0;
+    let mut by_hand = || {
+        black_box(attributes(black_box(&span)));
+        delivery.queue().add(black_box(&ended), &mut stats, 2);
+        count += 1;
+        if count % 512 == 0 {
+            export(&mut delivery);
+        }
+    };
+    group.bench_function("by hand", |bencher| bencher.iter(&mut by_hand));
+    let mut batch = Vec::with_capacity(512 * (len + 3));
+    let mut by_prost = || {
+        if batch.len() + len + 3 > batch.capacity() {
+            batch.clear();
+        }
+        let message = message(black_box(&span));
+        message.encode_length_delimited(&mut batch).unwrap();
+        black_box(&batch);
+    };
+    group.bench_function("prost", |bencher| bencher.iter(&mut by_prost));
+    group.finish();
+    for (name, of) in [("by hand", measure(by_hand)), ("prost", measure(by_prost))] {
+        println!(
+            "attributes and encode, {name:<8} {:>4} allocations {:>8} bytes",
+            of.count_total, of.bytes_total
+        );
+    }
+}
+
 fn rule(kind: &str, index: usize) -> serde_json::Value {
     let text = match kind {
         "exact" => format!("/api/v1/service-{index}"),
@@ -371,5 +480,5 @@ fn rules(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, steps, rules);
+criterion_group!(benches, steps, encodings, rules);
 criterion_main!(benches);
