@@ -11,7 +11,7 @@ fail() {
 command -v go >/dev/null || fail "it needs Go 1.26 or later on PATH (https://go.dev/dl), to build Istio's control plane from its modules"
 # Since 1.21 an older one fetches what go.mod asks for.
 go list -m >/dev/null 2>&1 || fail "$(go version) is older than go.mod asks for: $(sed -n 's/^go //p' go.mod)"
-make -C ../.. image trap envoy
+make -C ../.. image fault-injection envoy
 
 # Istio's release, its modules, and the Envoy that it is built on.
 releases="
@@ -33,7 +33,7 @@ while read -r release modules envoy; do
     tail -n 1 "$out/test-$release.log"
 done <<<"$releases"
 
-../../filter/proxy-wasm/image.py build/sidespan-trap.wasm build/istio/image-trap >/dev/null
+../../filter/proxy-wasm/image.py build/sidespan-fault-injection.wasm build/istio/image-trap >/dev/null
 echo "test-istio: real Envoys on what Istio makes of the manifests"
 cd ../..
 cargo test --quiet --locked -p sidespan-e2e -- --ignored istio::
