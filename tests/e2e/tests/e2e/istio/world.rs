@@ -84,7 +84,10 @@ pub const TOKEN: &str = "token-of-the-environment";
 fn files(module: Module) -> (&'static str, &'static str) {
     match module {
         Module::Ours => ("dist/sidespan.wasm", "dist/image"),
-        Module::Trapping => ("build/sidespan-fault-injection.wasm", "build/istio/image-trap"),
+        Module::Trapping => (
+            "build/sidespan-fault-injection.wasm",
+            "build/istio/image-trap",
+        ),
     }
 }
 
