@@ -2,6 +2,7 @@
 
 use crate::shared_state::SharedState;
 use sidespan_core::export::event::{Notice, Pause};
+use sidespan_core::export::pipeline::ExportEnd;
 use sidespan_core::stats::Stat;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -59,6 +60,16 @@ impl<'a, S: SharedState> LogThrottle<'a, S> {
         let key = self.key(&format!("warning/{:x}", hash(warning.as_bytes())));
         if self.state.change(&key, b"1") {
             log::warn!("{warning}");
+        }
+    }
+
+    /// Logs the pause and the event of an export that ended.
+    pub fn log_export_end(&self, cluster: &str, end: &ExportEnd, now: u64) {
+        if let Some(pause) = &end.pause {
+            self.log_pause(cluster, pause, now);
+        }
+        if let Some(event) = &end.notice {
+            self.log_event(cluster, event, now);
         }
     }
 

@@ -213,14 +213,11 @@ impl<R: StoredResponse, X> Worker<R, X> {
         };
         let millis = u64::try_from(end.took.as_millis()).unwrap_or(u64::MAX);
         metrics.record_export_time(host, millis);
-        let throttle = LogThrottle::new(host, &self.key_prefix);
-        let cluster = &self.tracer.target().cluster;
-        if let Some(pause) = end.pause {
-            throttle.log_pause(cluster, &pause, now);
-        }
-        if let Some(event) = end.notice {
-            throttle.log_event(cluster, &event, now);
-        }
+        LogThrottle::new(host, &self.key_prefix).log_export_end(
+            &self.tracer.target().cluster,
+            &end,
+            now,
+        );
     }
 
     /// The export with this token ended.

@@ -262,14 +262,7 @@ impl<H: Copy + PartialEq> ExportState<H> {
         };
         let millis = u64::try_from(end.took.as_millis()).unwrap_or(u64::MAX);
         self.unpublished.add_export_time(millis);
-        let throttle = LogThrottle::new(&self.log_state, "");
-        let cluster = &delivery.target().cluster;
-        if let Some(pause) = end.pause {
-            throttle.log_pause(cluster, &pause, now);
-        }
-        if let Some(event) = end.notice {
-            throttle.log_event(cluster, &event, now);
-        }
+        LogThrottle::new(&self.log_state, "").log_export_end(&delivery.target().cluster, &end, now);
     }
 
     /// Takes back what is under way by hosts that are no longer the newest, once it
